@@ -17,13 +17,15 @@
 mod check;
 mod print;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -82,7 +84,7 @@ pub struct Config<S> {
     /// The service's own settings.
     pub settings: S,
     /// The socket, when it was bound ahead of the start.
-    pub(crate) listener: Option<Arc<TcpListener>>,
+    listener: Arc<Mutex<Option<TcpListener>>>,
 }
 
 /// Bearer tokens: JSON Web Tokens signed with RS256, ES256 or EdDSA, with expiry.
@@ -214,7 +216,7 @@ impl<S: Default> Config<S> {
             client: Client::default(),
             server: Server::default(),
             settings: S::default(),
-            listener: None,
+            listener: Arc::default(),
         }
     }
 }
@@ -309,8 +311,14 @@ impl<S> Config<S> {
         let listener = TcpListener::bind(self.listen)?;
         listener.set_nonblocking(true)?;
         self.listen = listener.local_addr()?;
-        self.listener = Some(Arc::new(listener));
+        self.listener = Arc::new(Mutex::new(Some(listener)));
         Ok(self.listen)
+    }
+
+    /// The socket that was bound ahead. Only the first start gets it: were it kept, the port would stay open after
+    /// the service has stopped.
+    pub(crate) fn take_listener(&self) -> Option<TcpListener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Where a client on the same machine reaches the service once it listens.

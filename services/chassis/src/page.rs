@@ -14,7 +14,7 @@ use crate::error::{Error, Violation};
 /// The page size when a request says 0.
 pub const DEFAULT_SIZE: u32 = 50;
 /// The largest page; whoever asks for more gets this many.
-pub const LARGEST_SIZE: u32 = 1000;
+pub const LARGEST_SIZE: u32 = 500;
 
 /// The version of the token's layout. A token of another version is refused, and the caller begins again.
 const VERSION: u8 = 1;

@@ -162,10 +162,7 @@ pub async fn start<S: Service>(
     clock: Clock,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Running> {
-    let listener = match &config.listener {
-        Some(listener) => listener.try_clone().context("the socket that was bound ahead")?,
-        None => server::bind(config.listen)?,
-    };
+    let listener = config.take_listener().map_or_else(|| server::bind(config.listen), Ok)?;
     let local_addr = listener.local_addr()?;
     let authenticator = Authenticator::open(&config.auth, &config.tls)?;
     announce(&config, local_addr);
@@ -181,6 +178,7 @@ pub async fn start<S: Service>(
     let tasks = Tasks::new(S::NAME);
     watch_over(&storage, &health, &tasks);
     let stopping = CancellationToken::new();
+    let seen = Seen::new(S::NAME);
     let context = Context {
         config: config.clone(),
         clock,
@@ -188,7 +186,7 @@ pub async fn start<S: Service>(
         health: health.clone(),
         tasks: tasks.clone(),
         peers: Peers::new(config.peers.clone(), config.client.clone()),
-        seen: Seen::new(S::NAME),
+        seen: seen.clone(),
         stopping: stopping.clone(),
     };
     let parts = match S::build(context).await {
@@ -213,6 +211,7 @@ pub async fn start<S: Service>(
         authenticator,
         reflection: config.reflection,
         health: health.clone(),
+        seen,
         stopping,
     };
     let shutdown = shutdown.child_token();

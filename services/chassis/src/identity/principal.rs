@@ -88,17 +88,16 @@ pub fn all_roles() -> Vec<Role> {
     (1..=i32::from(u8::MAX)).filter_map(|number| Role::try_from(number).ok()).collect()
 }
 
-/// The role of a name as tokens, certificates and headers spell it: `case-coordinator`, `case_coordinator` or
-/// `ROLE_CASE_COORDINATOR`. `None` for a name that no role has.
+/// The role of a name as tokens, certificates and headers spell it: `MODERATOR`, `moderator` or `ROLE_MODERATOR`.
+/// `None` for a name that no role has.
 #[must_use]
 pub fn role_named(name: &str) -> Option<Role> {
-    let name = name.trim().replace('-', "_").to_ascii_uppercase();
-    let full = if name.starts_with("ROLE_") { name } else { format!("ROLE_{name}") };
-    Role::from_str_name(&full).filter(|role| *role != Role::Unspecified)
+    let name = name.trim().to_ascii_uppercase();
+    Role::from_code(name.strip_prefix("ROLE_").unwrap_or(&name))
 }
 
-/// The name of a role as people write it: `moderator`.
+/// The name of a role as the contracts write it: `MODERATOR`.
 #[must_use]
 pub fn role_name(role: Role) -> String {
-    role.as_str_name().trim_start_matches("ROLE_").to_ascii_lowercase().replace('_', "-")
+    role.code().to_owned()
 }

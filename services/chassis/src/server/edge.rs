@@ -22,7 +22,7 @@ use http::{HeaderMap, Request, Response};
 use rand::Rng;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, body::Body, transport::server::TlsConnectInfo};
+use tonic::{Code, Status, body::Body, metadata::MetadataMap, transport::server::TlsConnectInfo};
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, Service};
 use tracing::Instrument;
@@ -38,12 +38,15 @@ use crate::{
     error::{self, Error},
     identity::{ActingRole, Authenticator, Permissions},
     run::panic_message,
+    seen::{AFTER, Seen},
     telemetry::{self, ServerSpan},
 };
 
 /// tonic, around this layer, ends a call at the same deadline with CANCELLED. To be the first, this layer ends it a
 /// little earlier, which also leaves the answer a moment to travel.
 const HEAD_START: Duration = Duration::from_millis(2);
+/// How long a stream waits for the writes that it must see.
+const SEEN_IN: Duration = Duration::from_secs(10);
 /// When a caller may try again that found no room.
 const ROOM_AFTER: Duration = Duration::from_millis(200);
 
@@ -61,6 +64,7 @@ pub(super) struct Rules {
     pub(super) room: Semaphore,
     pub(super) stopping: CancellationToken,
     pub(super) open: Arc<AtomicUsize>,
+    pub(super) seen: Seen,
 }
 
 impl<S> Layer<S> for EdgeLayer {
@@ -161,6 +165,11 @@ impl Rules {
         };
         let path = request.uri().path().to_owned();
         let work = AssertUnwindSafe(async move {
+            if request.headers().contains_key(AFTER)
+                && let Err(error) = self.wait_until_seen(request.headers(), deadline).await
+            {
+                return Status::from(error).into_http();
+            }
             let Ok(()) = poll_fn(|context| inner.poll_ready(context)).await;
             let Ok(response) = inner.call(request).await;
             response
@@ -181,6 +190,12 @@ impl Rules {
                 Status::from(Error::DeadlineExceeded).into_http()
             }
         }
+    }
+
+    /// Has a call that must read certain writes wait for them: most of its time, so that there is some left to answer.
+    async fn wait_until_seen(&self, headers: &HeaderMap, deadline: Option<Instant>) -> Result<(), Error> {
+        let left = deadline.map_or(SEEN_IN, |deadline| deadline.saturating_duration_since(Instant::now()).mul_f64(0.8));
+        self.seen.wait(&MetadataMap::from_headers(headers.clone()), left).await
     }
 
     /// Lets a call in, with its principal among its extensions.

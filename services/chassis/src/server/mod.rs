@@ -39,6 +39,7 @@ use self::{connection::Ends, edge::EdgeLayer};
 use crate::{
     config::{self, Tls},
     identity::{Authenticator, Permissions},
+    seen::Seen,
 };
 
 /// The largest message, in bytes, that a service or a client of the suite takes or sends.
@@ -88,6 +89,8 @@ pub struct Setup {
     pub reflection: bool,
     /// The health to tell.
     pub health: Health,
+    /// How far the service has consumed the others, for callers that read their own writes.
+    pub seen: Seen,
     /// Is cancelled by the server when it begins to drain, after the lame-duck time.
     pub stopping: CancellationToken,
 }
@@ -108,7 +111,7 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// # Errors
 /// The certificate can't be used, or the server ended by itself.
 pub async fn serve(setup: Setup, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Setup { listener, routes, services, limits, tls: certificate, authenticator, reflection, health, stopping } = setup;
+    let Setup { listener, routes, services, limits, tls: certificate, authenticator, reflection, health, seen, stopping } = setup;
     let open = Arc::new(AtomicUsize::new(0));
     let cut = CancellationToken::new();
     let ends = Ends {
@@ -145,6 +148,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> anyhow::Result<
         limits: limits.clone(),
         stopping: stopping.clone(),
         open: open.clone(),
+        seen,
     };
     let serving = transport
         .layer(EdgeLayer { rules: Arc::new(rules) })
