@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use tonic::{
     Code, Status,
@@ -157,9 +158,7 @@ impl Service<Request<Body>> for Channel {
         let method = server::method(request.uri().path());
         let span = ClientSpan::begin(method.map(|method| method.name));
         self.shared.introduce(&mut request, &span);
-        let deadline = method
-            .is_none_or(|method| method.flow == Flow::Unary)
-            .then(|| self.shared.deadline(&request));
+        let deadline = method.is_none_or(|method| method.flow == Flow::Unary).then(|| self.shared.deadline(&request));
         if let Some(deadline) = deadline {
             let left = deadline.saturating_duration_since(started);
             request.headers_mut().insert(server::GRPC_TIMEOUT, server::spelled(left));
@@ -178,18 +177,31 @@ impl Service<Request<Body>> for Channel {
                     Err(_) => Ok(too_late()),
                 },
             };
-            // tonic's own timer, which goes by the same header, may have been a moment faster.
-            let result = match result {
-                Err(error) if deadline.is_some() && is_timeout(&error) => Ok(too_late()),
-                other => other,
+            let response = match result {
+                Ok(response) => response.map(|body| Body::new(body.map_err(transport_failure))),
+                // tonic's own timer, which goes by the same header, may have been a moment faster.
+                Err(error) if deadline.is_some() && is_timeout(&error) => too_late(),
+                Err(error) => transport_failure(Status::from_error(Box::new(error))).into_http(),
             };
-            let code = match &result {
-                Ok(response) => response.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes())),
-                Err(_) => Code::Unavailable,
-            };
-            span.end(telemetry::code_name(code), started.elapsed());
-            result
+            let code = response.headers().get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));
+            span.end(telemetry::code_name(code.unwrap_or(Code::Ok)), started.elapsed());
+            Ok(response)
         })
+    }
+}
+
+/// A failure below gRPC. tonic calls most of them UNKNOWN or INTERNAL; but it is the connection that failed, not the
+/// service, and the call may be made again.
+fn transport_failure(status: Status) -> Status {
+    match status.code() {
+        Code::Unknown | Code::Internal => {
+            let mut text = status.message().to_owned();
+            if let Some(source) = std::error::Error::source(&status) {
+                text = format!("{text}: {}", server::chain(source));
+            }
+            Status::unavailable(format!("the connection failed: {text}"))
+        }
+        _ => status,
     }
 }
 

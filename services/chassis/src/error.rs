@@ -102,11 +102,23 @@ pub enum Error {
     Internal(Arc<anyhow::Error>),
 }
 
+/// The reason that the contracts give for a missing resource of this kind.
+fn not_found_reason(kind: &str) -> &'static str {
+    match kind {
+        "message" => "MESSAGE_NOT_FOUND",
+        "source" => "SOURCE_NOT_FOUND",
+        "author" => "AUTHOR_NOT_FOUND",
+        "classification" => "CLASSIFICATION_NOT_FOUND",
+        "case" => "CASE_NOT_FOUND",
+        "member" => "MEMBER_NOT_FOUND",
+        "answer" => "ANSWER_NOT_FOUND",
+        "lifecycle" => "LIFECYCLE_NOT_FOUND",
+        _ => "NOT_FOUND",
+    }
+}
+
 fn describe(violations: &[Violation]) -> String {
-    let parts: Vec<String> = violations
-        .iter()
-        .map(|v| format!("{}: {}", v.field, v.description))
-        .collect();
+    let parts: Vec<String> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
     parts.join("; ")
 }
 
@@ -140,10 +152,10 @@ impl Error {
     pub fn code_and_reason(&self) -> (Code, &'static str) {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, "INVALID_FIELDS"),
-            Self::NotFound { .. } => (Code::NotFound, "NOT_FOUND"),
+            Self::NotFound { kind, .. } => (Code::NotFound, not_found_reason(kind)),
             Self::Precondition { reason, .. } => (Code::FailedPrecondition, reason),
             Self::Aborted { reason, .. } => (Code::Aborted, reason),
-            Self::RequestIdReused { .. } => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
+            Self::RequestIdReused { .. } => (Code::Aborted, "REQUEST_ID_REUSED"),
             Self::Unauthenticated { .. } => (Code::Unauthenticated, "UNAUTHENTICATED"),
             Self::PermissionDenied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::Unavailable { .. } => (Code::Unavailable, "UNAVAILABLE"),
@@ -215,7 +227,11 @@ impl From<Error> for Status {
         }
         let message = match &error {
             Error::Internal(cause) => {
-                tracing::error!(error = format!("{cause:#}"), "internal error");
+                tracing::error!(
+                    error = format!("{cause:#}"),
+                    trace_id = crate::telemetry::current_trace_id(),
+                    "internal error"
+                );
                 "internal error; the trace id is in the details".to_owned()
             }
             other => other.to_string(),

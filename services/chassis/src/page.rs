@@ -117,7 +117,8 @@ fn decode<K: DeserializeOwned>(token: &str, arguments: &[u8; DIGEST]) -> Result<
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| unknown())?;
     let Some((&VERSION, body)) = bytes.split_first() else { return Err(unknown()) };
     // The digest is looked at before the key: the key of another list need not even have the same type.
-    let Token { key, arguments: made_for } = serde_json::from_slice::<Token<serde_json::Value>>(body).map_err(|_| unknown())?;
+    let Token { key, arguments: made_for } =
+        serde_json::from_slice::<Token<serde_json::Value>>(body).map_err(|_| unknown())?;
     if made_for != *arguments {
         return Err(foreign("was made for other arguments; repeat them with the token, or begin again without one"));
     }

@@ -65,17 +65,26 @@ impl Problems {
         self.found.is_empty()
     }
 
-    /// An error that lists everything found.
+    /// Ends the collection.
     ///
     /// # Errors
-    /// When anything was.
-    pub fn finish(self) -> anyhow::Result<()> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let lines: Vec<String> = self.into_sorted().iter().map(ToString::to_string).collect();
-        anyhow::bail!("the region pack has {} problem(s):\n{}", lines.len(), lines.join("\n"))
+    /// Everything that was found, as [`UnsoundPack`].
+    pub fn finish(self) -> Result<(), UnsoundPack> {
+        if self.is_empty() { Ok(()) } else { Err(UnsoundPack { problems: self.into_sorted() }) }
     }
+}
+
+/// A pack that can't be used, with everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the region pack has {} problem(s):\n{}", .problems.len(), listed(.problems))]
+pub struct UnsoundPack {
+    /// The problems, by file and line.
+    pub problems: Vec<Problem>,
+}
+
+fn listed(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::tasks::panic_message;
 pub use self::{
-    command::{BAD_CONFIG, main, runtime, shutdown_signal},
+    command::{BAD_CONFIG, main, main_with, runtime, shutdown_signal},
     peers::Peers,
     tasks::Tasks,
 };
@@ -60,6 +60,8 @@ pub trait Service: Send + Sync + 'static {
     const NAME: &'static str;
     /// The port it listens on when the configuration names none.
     const DEFAULT_PORT: u16;
+    /// Whether it serves a ledger, as all do but the adapters of channels.
+    const KEEPS_LEDGER: bool = true;
     /// The service's own settings: the keys of its section of the configuration that are not common to all
     /// services. They must serialise to the keys they are read from (that is how unknown keys are found), and
     /// should be `#[serde(default)]`.
@@ -200,7 +202,9 @@ pub async fn start<S: Service>(
     };
 
     let mut services = server::services_of(&format!("otklik.{}.v1", S::NAME));
-    services.extend(server::services_of("otklik.ledger.v1"));
+    if S::KEEPS_LEDGER {
+        services.extend(server::services_of("otklik.ledger.v1"));
+    }
     let uri = config.local_uri(local_addr);
     let setup = Setup {
         listener,
@@ -229,7 +233,10 @@ fn announce<S>(config: &Config<S>, address: SocketAddr) {
             "callers are not authenticated: everybody on this machine may do everything; for development only"
         );
     } else if config.tls.cert.is_none() && !address.ip().is_loopback() {
-        tracing::warn!(service = config.name, "tokens travel without TLS; something in front of the service must add it");
+        tracing::warn!(
+            service = config.name,
+            "tokens travel without TLS; something in front of the service must add it"
+        );
     }
 }
 
@@ -272,7 +279,9 @@ async fn supervise(setup: Setup, tasks: Tasks, storage: Storage, shutdown: Cance
     if !tasks.end(limit).await {
         tracing::warn!(tasks = tasks.running(), "some tasks did not end in time; they are abandoned");
     }
-    if result.is_ok() && let Some(failure) = tasks.failure() {
+    if result.is_ok()
+        && let Some(failure) = tasks.failure()
+    {
         result = Err(anyhow::anyhow!(failure));
     }
     storage.close().await;

@@ -49,7 +49,10 @@ impl Token {
             Current { looked: Instant::now(), ..known }
         } else {
             Current::read(&self.path).unwrap_or_else(|error| {
-                tracing::warn!(error = format!("{error:#}"), "the changed token file can't be used; the token before it stays");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the changed token file can't be used; the token before it stays"
+                );
                 Current { looked: Instant::now(), ..known }
             })
         };

@@ -27,7 +27,9 @@ impl<S> Config<S> {
         });
         check(telemetry::filter(&self.log).is_ok(), &|| format!("log: {:?} is no log filter", self.log));
         for (name, uri) in &self.peers {
-            check(client::endpoint_uri(uri).is_ok(), &|| format!("peers.{name}: {uri:?} is not a URL such as http://host:7411"));
+            check(client::endpoint_uri(uri).is_ok(), &|| {
+                format!("peers.{name}: {uri:?} is not a URL such as http://host:7411")
+            });
             check(!uri.starts_with("https://") || self.client.ca.is_some(), &|| {
                 format!("peers.{name}: https needs client.ca, the authorities to trust")
             });
@@ -83,7 +85,8 @@ impl<S> Config<S> {
         // The files last, and only if the keys fit together: a missing key file would be reported twice.
         if problems.is_empty() {
             problems.extend(Authenticator::open(&self.auth, &self.tls).err().map(|error| format!("{error:#}")));
-            problems.extend(server::tls(&self.tls, self.auth.jwt_keys.is_some()).err().map(|error| format!("{error:#}")));
+            problems
+                .extend(server::tls(&self.tls, self.auth.jwt_keys.is_some()).err().map(|error| format!("{error:#}")));
             problems.extend(client::check(&self.client).err().map(|error| format!("{error:#}")));
         }
         problems

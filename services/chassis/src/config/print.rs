@@ -65,9 +65,14 @@ impl<S: Serialize> Config<S> {
         server.duration("connection_grace", self.server.connection_grace);
         server.duration("lame_duck", self.server.lame_duck);
         server.duration("drain_deadline", self.server.drain_deadline);
-        for (name, table) in
-            [("peers", peers), ("auth", auth), ("tls", tls), ("client", client), ("server", server), (self.name, section)]
-        {
+        for (name, table) in [
+            ("peers", peers),
+            ("auth", auth),
+            ("tls", tls),
+            ("client", client),
+            ("server", server),
+            (self.name, section),
+        ] {
             if !table.0.is_empty() {
                 top.insert(name.into(), table.0.into());
             }

@@ -140,7 +140,11 @@ impl Reader {
         let defaults = match Table::try_from(S::default()) {
             Ok(defaults) => defaults,
             Err(error) => {
-                self.problems.push(format!("{}: the settings can't be written as TOML: {}", self.service, one_line(&error)));
+                self.problems.push(format!(
+                    "{}: the settings can't be written as TOML: {}",
+                    self.service,
+                    one_line(&error)
+                ));
                 return S::default();
             }
         };
@@ -196,13 +200,16 @@ struct Wrapped<T>(T);
 /// Kubernetes puts variables like `OTKLIK_INTAKE_SERVICE_HOST` and `OTKLIK_INTAKE_PORT_7411_TCP` into every
 /// container beside a service called `otklik-intake`.
 fn is_service_link(name: &str) -> bool {
-    name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.ends_with("_PORT") || name.contains("_PORT_")
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.contains("_PORT_")
 }
 
 fn is_of_another_service(name: &str) -> bool {
-    SERVICES.iter().any(|(service, _)| {
-        name.strip_prefix(&service.to_ascii_uppercase()).is_some_and(|rest| rest.starts_with('_'))
-    })
+    SERVICES
+        .iter()
+        .any(|(service, _)| name.strip_prefix(&service.to_ascii_uppercase()).is_some_and(|rest| rest.starts_with('_')))
 }
 
 /// Takes `a.b` out of the table.

@@ -124,7 +124,8 @@ fn everything_wrong_is_said_at_once() {
         model = { threshold = 0.5, size = 3 }
         database_url = 'mysql://host/db'
     ";
-    let variables = [("OTKLIK_INTAKE_STRICT", "maybe"), ("OTKLIK_RELFECTION", "false"), ("OTKLIK_REFLECTION", "perhaps")];
+    let variables =
+        [("OTKLIK_INTAKE_STRICT", "maybe"), ("OTKLIK_RELFECTION", "false"), ("OTKLIK_REFLECTION", "perhaps")];
     let problems = read(text, &variables).unwrap_err();
     for beginning in [
         "feedback: must be a section",

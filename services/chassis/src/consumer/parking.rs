@@ -60,9 +60,8 @@ pub(crate) async fn store(tx: &Tx<'_>, parked: &[Parked<'_>]) -> Result<(), Fail
             ]
         })
         .collect();
-    let columns = [
-        "upstream", "partition", "seq", "entry", "subjects", "error", "trace_id", "behind", "attempts", "parked_us",
-    ];
+    let columns =
+        ["upstream", "partition", "seq", "entry", "subjects", "error", "trace_id", "behind", "attempts", "parked_us"];
     let again = "ON CONFLICT (upstream, partition, seq) DO UPDATE
                  SET error = excluded.error, behind = excluded.behind, attempts = parked.attempts + 1";
     rows::insert(tx.db, "parked", columns, values, again).await?;

@@ -150,7 +150,8 @@ where
         }
         let mut portions = Vec::with_capacity(response.scanned.len());
         for scanned in response.scanned {
-            let incarnation: Uuid = scanned.incarnation.parse().map_err(|_| self.broken("an incarnation is no UUID"))?;
+            let incarnation: Uuid =
+                scanned.incarnation.parse().map_err(|_| self.broken("an incarnation is no UUID"))?;
             portions.push(Portion {
                 consumed: by_partition.remove(&scanned.partition).unwrap_or_default(),
                 to: Cursor { incarnation, partition: scanned.partition, seq: scanned.seq, hash: scanned.hash.to_vec() },
@@ -167,10 +168,9 @@ where
         while let Some(portions) = prepared.recv().await {
             let mut steps = Vec::with_capacity(portions.len());
             for Portion { to, consumed } in portions {
-                let place = places.entry(to.partition).or_insert_with(|| Place {
-                    stored: Cursor::start(to.incarnation, to.partition),
-                    scanned: 0,
-                });
+                let place = places
+                    .entry(to.partition)
+                    .or_insert_with(|| Place { stored: Cursor::start(to.incarnation, to.partition), scanned: 0 });
                 if to.seq <= place.scanned {
                     continue;
                 }

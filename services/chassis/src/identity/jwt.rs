@@ -15,7 +15,7 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 
-use super::{Principal, Proven, checked, role_named, unauthenticated};
+use super::{Principal, checked, proven::Proven, role_named, unauthenticated};
 use crate::error::Error;
 
 /// How far the issuer's clock and ours may differ, in seconds.
@@ -59,11 +59,12 @@ impl std::fmt::Debug for Key {
     }
 }
 
-#[derive(Deserialize)]
+/// The claims that are used. That those are there that must be is the validation's to say.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Claims {
     sub: String,
     exp: u64,
-    #[serde(default)]
     roles: Vec<String>,
 }
 
@@ -112,7 +113,9 @@ impl Verifier {
         }
         let mut refusal = "no key of the key file has signed the token";
         for key in fitting {
-            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation) {
+            // The library refuses a validation that names algorithms of another family than the key's.
+            let validation = Validation { algorithms: vec![key.algorithm], ..self.validation.clone() };
+            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation) {
                 Ok(token) => return Ok(token.claims),
                 Err(error) => {
                     refusal = match error.kind() {
@@ -141,7 +144,10 @@ impl Verifier {
             Keys { looked: Instant::now(), ..known }
         } else {
             Keys::read(&self.path).unwrap_or_else(|error| {
-                tracing::warn!(error = format!("{error:#}"), "the changed key file can't be used; the keys before it stay");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the changed key file can't be used; the keys before it stay"
+                );
                 Keys { looked: Instant::now(), ..known }
             })
         };
@@ -222,12 +228,15 @@ fn pem_keys(text: &str) -> anyhow::Result<Vec<Key>> {
         } else if let Ok(key) = DecodingKey::from_ec_pem(pem) {
             (Algorithm::ES256, key)
         } else {
-            let key = DecodingKey::from_ed_pem(pem).context("has a block that is no RSA, P-256 or Ed25519 public key")?;
+            let key =
+                DecodingKey::from_ed_pem(pem).context("has a block that is no RSA, P-256 or Ed25519 public key")?;
             (Algorithm::EdDSA, key)
         };
         let length = decoding.try_get_as_bytes().map_or(0, <[u8]>::len);
         match algorithm {
-            Algorithm::RS256 if length < SHORTEST_RSA => bail!("an RSA key must have at least {} bits", SHORTEST_RSA * 8),
+            Algorithm::RS256 if length < SHORTEST_RSA => {
+                bail!("an RSA key must have at least {} bits", SHORTEST_RSA * 8)
+            }
             Algorithm::ES256 if length != P256_POINT => bail!("an elliptic-curve key must be of P-256"),
             _ => keys.push(Key { id: None, algorithm, decoding }),
         }

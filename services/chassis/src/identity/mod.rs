@@ -11,8 +11,9 @@ mod jwt;
 mod mtls;
 mod permission;
 mod principal;
+mod proven;
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use http::{Extensions, HeaderMap};
@@ -115,7 +116,8 @@ fn acting_as(value: &http::HeaderValue) -> Result<Arc<Principal>, Error> {
     let (subject, names) = value.to_str().ok().and_then(|value| value.split_once(';')).ok_or_else(malformed)?;
     let mut roles = Vec::new();
     for name in names.split(',').filter(|name| !name.trim().is_empty()) {
-        let role = role_named(name).ok_or_else(|| unauthenticated(format!("the header {ACT_AS} names an unknown role")))?;
+        let role =
+            role_named(name).ok_or_else(|| unauthenticated(format!("the header {ACT_AS} names an unknown role")))?;
         roles.push(role);
     }
     checked(Principal::new(subject.trim(), roles))
@@ -132,30 +134,6 @@ fn checked(principal: Principal) -> Result<Arc<Principal>, Error> {
         return Err(unauthenticated(format!("subjects that begin with `{SERVICE_PREFIX}` need the role service")));
     }
     Ok(Arc::new(principal))
-}
-
-/// Principals by the credentials that proved them, so that a signature is checked once and not on every call.
-#[derive(Debug, Default)]
-struct Proven {
-    known: std::sync::RwLock<HashMap<Vec<u8>, (Arc<Principal>, Instant)>>,
-}
-
-/// How many principals are remembered. Beyond that all are forgotten, which costs a check each.
-const MOST_PROVEN: usize = 4096;
-
-impl Proven {
-    fn get(&self, credentials: &[u8]) -> Option<Arc<Principal>> {
-        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.get(credentials).filter(|(_, until)| *until > Instant::now()).map(|(principal, _)| principal.clone())
-    }
-
-    fn put(&self, credentials: &[u8], principal: Arc<Principal>, until: Instant) {
-        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known.len() >= MOST_PROVEN {
-            known.clear();
-        }
-        known.insert(credentials.to_vec(), (principal, until));
-    }
 }
 
 #[cfg(test)]

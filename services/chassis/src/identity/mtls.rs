@@ -7,7 +7,7 @@ use std::{
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Principal, Proven, checked, role_named, unauthenticated};
+use super::{Principal, checked, proven::Proven, role_named, unauthenticated};
 use crate::error::Error;
 
 /// For how long a parsed certificate is remembered.

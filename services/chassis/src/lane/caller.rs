@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use otklik_proto::ledger::v1::Actor;
+use otklik_proto::{ledger::v1::Actor, options::v1::Role};
 use prost::Message;
 use ring::digest::{SHA256, digest};
 
@@ -37,11 +37,7 @@ impl Caller {
     ///
     /// # Errors
     /// `Unauthenticated` when the request carries no principal; `Invalid` when the id is longer than 128 bytes.
-    pub fn of<M: Message>(
-        request: &tonic::Request<M>,
-        method: &'static str,
-        request_id: &str,
-    ) -> Result<Self, Error> {
+    pub fn of<M: Message>(request: &tonic::Request<M>, method: &'static str, request_id: &str) -> Result<Self, Error> {
         let actor = identity::actor(request)?;
         if request_id.len() > LONGEST_REQUEST_ID {
             return Err(Error::invalid("request_id", format!("is longer than {LONGEST_REQUEST_ID} bytes")));
@@ -71,5 +67,5 @@ const LONGEST_REQUEST_ID: usize = 128;
 
 /// The actor of entries that a service makes by itself.
 pub(crate) fn service_actor(name: &str) -> Actor {
-    Actor { subject: format!("service:{name}"), role: "service".to_owned() }
+    Actor { subject: format!("service:{name}"), role: identity::role_name(Role::Service) }
 }

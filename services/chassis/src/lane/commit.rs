@@ -306,8 +306,13 @@ fn plan_entry<'a, C>(
     // A parked entry that is tried again does not wait behind itself.
     let behind = !run.parked && consumed.subjects.iter().any(|id| blocked.contains(id));
     let refusal = refusal.or(consumed.command.as_ref().err());
-    if !behind && refusal.is_none() && let Ok(command) = &consumed.command {
-        if run.parked && let Some(p) = &consumed.entry.position {
+    if !behind
+        && refusal.is_none()
+        && let Ok(command) = &consumed.command
+    {
+        if run.parked
+            && let Some(p) = &consumed.entry.position
+        {
             plan.released.push((upstream, p.partition, p.seq));
         }
         plan.todo.push(Todo {

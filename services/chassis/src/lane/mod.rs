@@ -26,9 +26,9 @@ use crate::{
     storage::{Failure, Storage},
 };
 pub use caller::Caller;
-pub(crate) use requests::forget_old as forget_old_requests;
 pub(crate) use caller::{RequestKey, service_actor};
 pub(crate) use cursor::{Cursor, load_cursors};
+pub(crate) use requests::forget_old as forget_old_requests;
 
 /// What a service does with a set of commands: the one place where it writes.
 #[async_trait]
@@ -283,8 +283,7 @@ fn take_batch<A: Apply>(waiting: Vec<Item<A>>) -> (Vec<Item<A>>, Vec<Item<A>>) {
             item.refuse(Error::DeadlineExceeded);
             continue;
         }
-        let fresh =
-            item.request().is_none_or(|k| keys.insert((k.caller.clone(), k.method, k.id.clone())));
+        let fresh = item.request().is_none_or(|k| keys.insert((k.caller.clone(), k.method, k.id.clone())));
         if fresh { batch.push(item) } else { later.push(item) }
     }
     (batch, later)

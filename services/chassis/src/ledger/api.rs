@@ -6,8 +6,8 @@ use futures::{Stream, StreamExt as _, stream};
 use otklik_proto::{
     ledger::v1::{
         EntryHeader, GetHeadsRequest, GetHeadsResponse, ListParkedRequest, ListParkedResponse, ParkedCount,
-        ParkedEntry, Position, RetryParkedOutcome, RetryParkedRequest, RetryParkedResponse, RetryParkedResult, Seen as SeenProto,
-        StreamEntriesRequest, StreamEntriesResponse, ledger_service_server::LedgerService,
+        ParkedEntry, Position, RetryParkedOutcome, RetryParkedRequest, RetryParkedResponse, RetryParkedResult,
+        Seen as SeenProto, StreamEntriesRequest, StreamEntriesResponse, ledger_service_server::LedgerService,
     },
     time::from_micros,
 };
@@ -244,8 +244,7 @@ impl LedgerService for LedgerApi {
             .into_iter()
             .map(|position| {
                 let is_parked = places.contains(&(position.partition, position.seq));
-                let outcome =
-                    if is_parked { RetryParkedOutcome::Scheduled } else { RetryParkedOutcome::NotParked };
+                let outcome = if is_parked { RetryParkedOutcome::Scheduled } else { RetryParkedOutcome::NotParked };
                 RetryParkedResult { position: Some(position), outcome: outcome.into(), error: String::new() }
             })
             .collect();

@@ -62,13 +62,16 @@ impl Ledger {
     /// An outage of the database; [`Error::Invalid`] when the configured number contradicts the stored one.
     pub async fn open(service: &'static str, storage: Storage, partitions: u32) -> Result<Self, Error> {
         let tx = storage.begin().await?;
-        let heads = (0..partitions.max(1)).map(|p| [i64::from(p).into(), 0i64.into(), GENESIS.to_vec().into()]).collect();
-        let stored = tx.query_one_raw(storage.statement("SELECT incarnation, partitions FROM ledger_identity", [])).await?;
+        let heads =
+            (0..partitions.max(1)).map(|p| [i64::from(p).into(), 0i64.into(), GENESIS.to_vec().into()]).collect();
+        let stored =
+            tx.query_one_raw(storage.statement("SELECT incarnation, partitions FROM ledger_identity", [])).await?;
         let (incarnation, stored) = match stored {
             Some(row) => (row.try_get_by_index(0)?, row.try_get_by_index::<i64>(1)?),
             None => {
                 // Replicas that start together meet at the head rows: one makes the identity, the others read it.
-                rows::insert(&tx, "ledger_heads", ["partition", "seq", "hash"], heads, "ON CONFLICT DO NOTHING").await?;
+                rows::insert(&tx, "ledger_heads", ["partition", "seq", "hash"], heads, "ON CONFLICT DO NOTHING")
+                    .await?;
                 tx.execute_raw(storage.statement(
                     "INSERT INTO ledger_identity (incarnation, partitions, probes)
                      SELECT $1, $2, 0 WHERE NOT EXISTS (SELECT 1 FROM ledger_identity)",

@@ -1,6 +1,6 @@
 //! The command line that the binary of every service has.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::{CommandFactory, FromArgMatches};
@@ -31,8 +31,8 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
                   configuration or usage."
 )]
 struct Arguments {
-    /// The configuration, a TOML file.
-    #[arg(long, short, env = "OTKLIK_CONFIG", global = true, value_name = "FILE")]
+    /// The configuration, a TOML file; by default the one that OTKLIK_CONFIG names, if any.
+    #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -58,18 +58,28 @@ enum Command {
 
 /// The `main` of a service's binary.
 pub fn main<S: Service>() -> ExitCode {
+    main_with::<S, _>(std::env::args_os())
+}
+
+/// [`main`] with these arguments, the first of which is the program's name.
+pub fn main_with<S, A>(arguments: A) -> ExitCode
+where
+    S: Service,
+    A: IntoIterator<Item: Into<OsString> + Clone>,
+{
     let name = format!("otklik-{}", S::NAME);
     let command = Arguments::command()
         .bin_name(name.clone())
         .display_name(name.clone())
         .about(format!("The {} service of Otklik.", S::NAME));
-    let arguments = match command.try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches)) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS };
-        }
-    };
+    let arguments =
+        match command.try_get_matches_from(arguments).and_then(|matches| Arguments::from_arg_matches(&matches)) {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                let _ = error.print();
+                return if error.use_stderr() { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS };
+            }
+        };
     let config = match Config::<S::Settings>::read(S::NAME, S::DEFAULT_PORT, &Sources::of_process(arguments.config)) {
         Ok(config) => config,
         Err(error) => {
@@ -163,7 +173,8 @@ async fn check_health<S>(config: Config<S>, liveness: bool) -> anyhow::Result<()
     let mut request = tonic::Request::new(HealthCheckRequest { service: service.into() });
     request.set_timeout(HEALTH_TIMEOUT);
     let answer = HealthClient::new(channel).check(request).await;
-    let status = answer.map_err(|status| anyhow::anyhow!("{uri}: {}: {}", status.code(), status.message()))?.into_inner();
+    let status =
+        answer.map_err(|status| anyhow::anyhow!("{uri}: {}: {}", status.code(), status.message()))?.into_inner();
     match status.status() {
         ServingStatus::Serving => say(&format!("{uri}: SERVING")),
         other => anyhow::bail!("{uri}: {}", other.as_str_name()),

@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for timeout in [Duration::ZERO, Duration::from_micros(1500), Duration::from_secs(100), Duration::from_secs(1_000_000)] {
+        for timeout in
+            [Duration::ZERO, Duration::from_micros(1500), Duration::from_secs(100), Duration::from_secs(1_000_000)]
+        {
             let header = spelled(timeout);
             assert_eq!(parsed(header.to_str().unwrap()), Some(timeout));
         }

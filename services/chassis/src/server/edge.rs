@@ -44,7 +44,7 @@ use crate::{
 
 /// tonic, around this layer, ends a call at the same deadline with CANCELLED. To be the first, this layer ends it a
 /// little earlier, which also leaves the answer a moment to travel.
-const HEAD_START: Duration = Duration::from_millis(2);
+const HEAD_START: Duration = Duration::from_millis(10);
 /// How long a stream waits for the writes that it must see.
 const SEEN_IN: Duration = Duration::from_secs(10);
 /// When a caller may try again that found no room.
@@ -129,8 +129,7 @@ impl Rules {
             None => {
                 let ends = self.stream_ends(opened);
                 let stopping = self.stopping.clone();
-                return response
-                    .map(|body| Body::new(Ending::new(body, flow, ends, stopping, call, observation)));
+                return response.map(|body| Body::new(Ending::new(body, flow, ends, stopping, call, observation)));
             }
         }
         response
@@ -163,7 +162,6 @@ impl Rules {
             },
             _ => None,
         };
-        let path = request.uri().path().to_owned();
         let work = AssertUnwindSafe(async move {
             if request.headers().contains_key(AFTER)
                 && let Err(error) = self.wait_until_seen(request.headers(), deadline).await
@@ -185,10 +183,7 @@ impl Rules {
                 _ => response,
             },
             Ok(Err(panic)) => Status::from(panicked(panic.as_ref())).into_http(),
-            Err(_) => {
-                tracing::debug!(path, "the deadline passed");
-                Status::from(Error::DeadlineExceeded).into_http()
-            }
+            Err(_) => Status::from(Error::DeadlineExceeded).into_http(),
         }
     }
 

@@ -63,8 +63,11 @@ impl Health {
         let mut states = self.state.subscribe();
         reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         loop {
-            let status =
-                if states.borrow_and_update().is_serving() { ServingStatus::Serving } else { ServingStatus::NotServing };
+            let status = if states.borrow_and_update().is_serving() {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
             for name in &names {
                 reporter.set_service_status(name, status).await;
             }

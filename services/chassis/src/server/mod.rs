@@ -25,15 +25,15 @@ use tonic::{
     transport::{Certificate, Identity, Server as Transport, ServerTlsConfig},
 };
 
-pub use self::{
-    call::{deadline, with_deadline},
-    edge::enriched,
-    health::{Health, LIVENESS},
-};
 pub(crate) use self::{
     call::{GRPC_TIMEOUT, spelled, timeout_of, trace},
     connection::Opened,
     methods::{Flow, method, services_of},
+};
+pub use self::{
+    call::{deadline, with_deadline},
+    edge::enriched,
+    health::{Health, LIVENESS},
 };
 use self::{connection::Ends, edge::EdgeLayer};
 use crate::{
@@ -111,20 +111,27 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// # Errors
 /// The certificate can't be used, or the server ended by itself.
 pub async fn serve(setup: Setup, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Setup { listener, routes, services, limits, tls: certificate, authenticator, reflection, health, seen, stopping } = setup;
+    let Setup {
+        listener,
+        routes,
+        services,
+        limits,
+        tls: certificate,
+        authenticator,
+        reflection,
+        health,
+        seen,
+        stopping,
+    } = setup;
     let open = Arc::new(AtomicUsize::new(0));
     let cut = CancellationToken::new();
-    let ends = Ends {
-        life: limits.connection_age + limits.connection_grace,
-        draining: stopping.clone(),
-        cut: cut.clone(),
-    };
+    let ends =
+        Ends { life: limits.connection_age + limits.connection_grace, draining: stopping.clone(), cut: cut.clone() };
     let accepted = connection::accept(tokio::net::TcpListener::from_std(listener)?, ends);
 
     let reporter = tonic_health::server::HealthReporter::new();
     let health_service = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
-    let mut routes =
-        routes.add_service(tonic_health::pb::health_server::HealthServer::new(health_service));
+    let mut routes = routes.add_service(tonic_health::pb::health_server::HealthServer::new(health_service));
     if reflection {
         routes = routes.add_service(reflection_of(&services)?);
     }
@@ -204,21 +211,18 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> anyhow::Result<
 /// A file can't be read, or does not hold what it should.
 pub(crate) fn tls(config: &Tls, takes_tokens: bool) -> anyhow::Result<Option<ServerTlsConfig>> {
     let (Some(cert), Some(key)) = (&config.cert, &config.key) else { return Ok(None) };
-    let read = |name: &str, path: &std::path::Path| {
-        std::fs::read(path).with_context(|| format!("{name}: {}", path.display()))
-    };
+    let read =
+        |name: &str, path: &std::path::Path| std::fs::read(path).with_context(|| format!("{name}: {}", path.display()));
     let mut tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(read("tls.cert", cert)?, read("tls.key", key)?))
         .timeout(HANDSHAKE);
     if let Some(ca) = &config.client_ca {
-        tls = tls
-            .client_ca_root(Certificate::from_pem(read("tls.client_ca", ca)?))
-            .client_auth_optional(takes_tokens);
+        tls = tls.client_ca_root(Certificate::from_pem(read("tls.client_ca", ca)?)).client_auth_optional(takes_tokens);
     }
     // The transport is the one that understands the files.
-    Transport::builder().tls_config(tls.clone()).map_err(|error| {
-        anyhow::anyhow!("tls.cert, tls.key, tls.client_ca: {}", chain(&error))
-    })?;
+    Transport::builder()
+        .tls_config(tls.clone())
+        .map_err(|error| anyhow::anyhow!("tls.cert, tls.key, tls.client_ca: {}", chain(&error)))?;
     Ok(Some(tls))
 }
 

@@ -27,7 +27,10 @@ impl<M: MigratorTrait> MigratorTrait for House<M> {
 pub async fn ddl(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     let sqlite = manager.get_database_backend() == DbBackend::Sqlite;
     let (uuid, bytes, clustered) = if sqlite { ("BLOB", "BLOB", "WITHOUT ROWID") } else { ("UUID", "BYTEA", "") };
-    let sql = sql.replace(" UUID", &format!(" {uuid}")).replace(" BYTES", &format!(" {bytes}")).replace(") CLUSTERED", &format!(") {clustered}"));
+    let sql = sql
+        .replace(" UUID", &format!(" {uuid}"))
+        .replace(" BYTES", &format!(" {bytes}"))
+        .replace(") CLUSTERED", &format!(") {clustered}"));
     manager.get_connection().execute_unprepared(&sql).await?;
     Ok(())
 }

@@ -84,7 +84,9 @@ impl Storage {
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(sea_orm::sqlx::ConnectOptions::disable_statement_logging(options.statement_cache_capacity(512)))
+            .connect_with(sea_orm::sqlx::ConnectOptions::disable_statement_logging(
+                options.statement_cache_capacity(512),
+            ))
             .await
             .map_err(|e| Error::unavailable(format!("can't connect to {location}: {e}")))?;
         let connection = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
@@ -167,7 +169,9 @@ impl Storage {
     pub async fn is_migrated<M: MigratorTrait>(&self) -> Result<bool, Error> {
         let table = match self.inner.backend {
             DbBackend::Sqlite => "SELECT count(*) AS n FROM sqlite_master WHERE name = 'seaql_migrations'",
-            _ => "SELECT count(*) AS n FROM pg_tables WHERE tablename = 'seaql_migrations' AND schemaname = current_schema()",
+            _ => {
+                "SELECT count(*) AS n FROM pg_tables WHERE tablename = 'seaql_migrations' AND schemaname = current_schema()"
+            }
         };
         if self.count(table).await? == 0 {
             return Ok(false);
@@ -231,7 +235,10 @@ impl Storage {
         {
             return Err(Failure::Outage(format!("the file {} is gone", file.display())));
         }
-        self.reader().query_one_raw(self.statement("SELECT seq FROM ledger_heads WHERE partition = 0", [])).await.map_err(sort)?;
+        self.reader()
+            .query_one_raw(self.statement("SELECT seq FROM ledger_heads WHERE partition = 0", []))
+            .await
+            .map_err(sort)?;
         Ok(())
     }
 

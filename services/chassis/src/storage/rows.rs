@@ -100,8 +100,7 @@ pub async fn select_in<C: ConnectionTrait, T>(
         values.resize(chunk.len().next_power_of_two(), chunk[chunk.len() - 1].clone());
         let mut list = String::with_capacity(values.len() * 5);
         push_placeholders(&mut list, 0, values.len());
-        let statement =
-            Statement::from_sql_and_values(db.get_database_backend(), sql.replace("{keys}", &list), values);
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql.replace("{keys}", &list), values);
         for row in db.query_all_raw(statement).await? {
             found.push(read(&row)?);
         }

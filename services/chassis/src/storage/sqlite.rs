@@ -47,10 +47,8 @@ pub(super) async fn open(file: &Path) -> Result<(DatabaseConnection, DatabaseCon
 
 /// A read-only pool on an existing file.
 pub(super) async fn open_read_only(file: &Path) -> Result<DatabaseConnection, sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .busy_timeout(Duration::from_secs(10))
-        .disable_statement_logging();
+    let options =
+        SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(10)).disable_statement_logging();
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(readers(options).await?))
 }
 

@@ -46,9 +46,8 @@ impl Export {
         let named = wanted.is_named;
         let resource = Resource::builder();
         let resource = if named { resource } else { resource.with_service_name(service.to_owned()) };
-        let resource = resource
-            .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .build();
+        let resource =
+            resource.with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build();
         let lost = Arc::new(AtomicU64::new(0));
         let traces = match wanted.traces {
             false => None,
@@ -61,7 +60,8 @@ impl Export {
         let metrics = match wanted.metrics {
             false => None,
             true => {
-                let exporter = MetricExporter::builder().with_tonic().build().context("the OTLP exporter of metrics")?;
+                let exporter =
+                    MetricExporter::builder().with_tonic().build().context("the OTLP exporter of metrics")?;
                 Some(SdkMeterProvider::builder().with_resource(resource).with_periodic_exporter(exporter).build())
             }
         };
@@ -75,7 +75,13 @@ impl Export {
     {
         let tracer = self.traces.as_ref()?.tracer(SCOPE);
         let own = Targets::new().with_target("otklik", tracing::Level::INFO);
-        Some(tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false).with_filter(own))
+        Some(
+            tracing_opentelemetry::layer()
+                .with_tracer(tracer)
+                .with_location(false)
+                .with_threads(false)
+                .with_filter(own),
+        )
     }
 
     /// Begins to measure calls, if metrics are exported.

@@ -58,7 +58,8 @@ impl ServerSpan {
     pub(crate) fn begin(method: Option<&'static str>, headers: &HeaderMap) -> Self {
         let method = method.unwrap_or(OTHER);
         let caller = TraceContext::of_headers(headers);
-        let parent = || caller.map_or_else(Context::new, |caller| Context::new().with_remote_span_context(caller.to_otel()));
+        let parent =
+            || caller.map_or_else(Context::new, |caller| Context::new().with_remote_span_context(caller.to_otel()));
         let (span, trace) = match span("server", method, parent) {
             Some((span, trace)) => (Some(span), trace),
             None => (None, None),
@@ -81,7 +82,10 @@ impl ServerSpan {
 
     pub(crate) fn end(&self, code: &'static str, took: Duration) {
         // What the caller did wrong is no error of the server's span.
-        let fault = matches!(code, "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS");
+        let fault = matches!(
+            code,
+            "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
+        );
         end(self.span.as_ref(), code, fault);
         if let Some(durations) = DURATIONS.get() {
             durations.server.record(took.as_secs_f64(), &attributes(self.method, code));
@@ -131,7 +135,11 @@ impl ClientSpan {
 }
 
 /// A span, and its place in the trace if it is exported.
-fn span(kind: &'static str, method: &'static str, parent: impl FnOnce() -> Context) -> Option<(Span, Option<TraceContext>)> {
+fn span(
+    kind: &'static str,
+    method: &'static str,
+    parent: impl FnOnce() -> Context,
+) -> Option<(Span, Option<TraceContext>)> {
     let exported = traces_are_exported();
     if !exported && !tracing::enabled!(target: "otklik::rpc", Level::DEBUG) {
         return None;

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use otklik_proto::ledger::v1::{GetHeadsRequest, StreamEntriesRequest};
 use tokio::io::AsyncReadExt;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 
 use crate::house::{House, Plan, quick, to};
 
@@ -42,7 +47,25 @@ async fn what_does_not_end_is_cut_off_at_the_deadline() {
     let waits = tokio::spawn(async move { client.get_heads(to::<GetHeadsRequest>("wait")).await });
     house.waiting.notified().await;
     house.stop().await.unwrap();
-    assert!(waits.await.unwrap().is_err());
+    let status = waits.await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "what may be tried again: {status:?}");
+}
+
+#[tokio::test]
+async fn a_stream_of_requests_does_not_end_as_if_all_were_answered() {
+    let house = House::open();
+    let mut client = ServerReflectionClient::new(house.channel());
+    let requests = futures::stream::iter([list_services()]).chain(futures::stream::pending());
+    let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    house.shut_down();
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::Unavailable);
+    house.stopped().await.unwrap();
+}
+
+fn list_services() -> ServerReflectionRequest {
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    ServerReflectionRequest { host: String::new(), message_request }
 }
 
 #[tokio::test]
@@ -92,17 +115,10 @@ async fn streams_outlive_no_connection_and_the_channel_goes_on() {
 
 #[tokio::test]
 async fn reflection_tells_the_contracts() {
-    use tonic_reflection::pb::v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-    };
     let house = House::open();
     let mut client = ServerReflectionClient::new(house.channel());
-    let request = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut answers = client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
+    let mut answers =
+        client.server_reflection_info(futures::stream::iter([list_services()])).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
     let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
     let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();

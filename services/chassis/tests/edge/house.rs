@@ -8,6 +8,7 @@ use otklik_chassis::{
     config::{self, Auth, Client, Tls},
     error::Error,
     identity::{self, Authenticator},
+    seen::Seen,
     server::{self, Health, Setup},
 };
 use otklik_proto::ledger::v1::{
@@ -87,7 +88,10 @@ impl LedgerService for Probe {
         Ok(Response::new(ListParkedResponse::default()))
     }
 
-    async fn retry_parked(&self, request: Request<RetryParkedRequest>) -> Result<Response<RetryParkedResponse>, Status> {
+    async fn retry_parked(
+        &self,
+        request: Request<RetryParkedRequest>,
+    ) -> Result<Response<RetryParkedResponse>, Status> {
         Err(Error::invalid("request_id", request.into_inner().request_id).into())
     }
 }
@@ -139,6 +143,7 @@ impl House {
             tls: plan.tls,
             reflection: true,
             health: health.clone(),
+            seen: Seen::new("test"),
             stopping: CancellationToken::new(),
         };
         let shutdown = CancellationToken::new();

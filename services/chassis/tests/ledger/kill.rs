@@ -16,8 +16,8 @@ use otklik_chassis::{
 use otklik_proto::channel::v1::{
     DeliverRequest, Delivery, channel_adapter_service_client::ChannelAdapterServiceClient,
 };
-use secrecy::ExposeSecret;
 use sea_orm::ConnectionTrait;
+use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 use tonic::{Code, transport::Endpoint};
 use uuid::Uuid;

@@ -41,7 +41,8 @@ impl Apply for Numbers {
             }
             let id = new_id(tx.now);
             // A NULL where none may be.
-            let version: sea_orm::Value = if **number == 1000 { sea_orm::Value::BigInt(None) } else { (**number).into() };
+            let version: sea_orm::Value =
+                if **number == 1000 { sea_orm::Value::BigInt(None) } else { (**number).into() };
             written.push([0i64.into(), (**number).into(), id.into(), version]);
             let payload = MessageReceived { message_id: id.to_string(), ..Default::default() };
             outcomes.push(Ok(Effect::new(**number, number, vec![Draft::new("message", id, &payload)])));

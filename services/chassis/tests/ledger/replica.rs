@@ -94,7 +94,8 @@ impl Apply for Writer {
         let values = called.iter().map(|id| [(*id).into()]).collect();
         let read = |row: &QueryResult| row.try_get_by_index::<Uuid>(0);
         let mut fresh =
-            rows::insert_returning(tx.db, "called", ["id"], values, "ON CONFLICT DO NOTHING RETURNING id", read).await?;
+            rows::insert_returning(tx.db, "called", ["id"], values, "ON CONFLICT DO NOTHING RETURNING id", read)
+                .await?;
         let outcome = |command: &&Command| match command {
             Command::Consumed { aggregate, version, .. } => {
                 let payload =
