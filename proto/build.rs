@@ -9,9 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost_reflect::{
-    DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
-};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -24,30 +22,17 @@ fn main() -> Result<()> {
 
     // Comments become rustdoc and go into the types; the descriptors for reflection do without them.
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(&files)?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     let commented = compiler.file_descriptor_set();
     compiler.include_source_info(false);
-    fs::write(
-        out.join("otklik.binpb"),
-        compiler.encode_file_descriptor_set(),
-    )?;
+    fs::write(out.join("otklik.binpb"), compiler.encode_file_descriptor_set())?;
     let pool = compiler.descriptor_pool();
 
-    let redacted: Vec<_> = own_messages(&pool)
-        .filter(|message| message.fields().any(|field| is_redacted(&field)))
-        .collect();
-    let redacted_paths: Vec<_> = redacted
-        .iter()
-        .map(|message| format!(".{}", message.full_name()))
-        .collect();
+    let redacted: Vec<_> =
+        own_messages(&pool).filter(|message| message.fields().any(|field| is_redacted(&field))).collect();
+    let redacted_paths: Vec<_> = redacted.iter().map(|message| format!(".{}", message.full_name())).collect();
     let mut config = tonic_prost_build::Config::new();
-    config
-        .enable_type_names()
-        .skip_debug(&redacted_paths)
-        .bytes([".otklik.ledger.v1"]);
+    config.enable_type_names().skip_debug(&redacted_paths).bytes([".otklik.ledger.v1"]);
     tonic_prost_build::configure().compile_fds_with_config(commented, config)?;
 
     fs::write(out.join("redacted_debug.rs"), redacted_debug(&redacted)?)?;
@@ -63,10 +48,7 @@ fn proto_files(folder: &Path) -> Result<Vec<PathBuf>> {
         let path = entry?.path();
         if path.is_dir() {
             files.append(&mut proto_files(&path)?);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "proto")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
             files.push(path);
         }
     }
@@ -76,29 +58,18 @@ fn proto_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The messages of the suite; not those of the imports, and not the entries of maps.
 fn own_messages(pool: &DescriptorPool) -> impl Iterator<Item = MessageDescriptor> + '_ {
-    pool.all_messages()
-        .filter(|message| message.full_name().starts_with("otklik.") && !message.is_map_entry())
+    pool.all_messages().filter(|message| message.full_name().starts_with("otklik.") && !message.is_map_entry())
 }
 
 fn is_redacted(field: &FieldDescriptor) -> bool {
-    field
-        .options()
-        .get_field_by_name("debug_redact")
-        .is_some_and(|value| value.as_bool() == Some(true))
+    field.options().get_field_by_name("debug_redact").is_some_and(|value| value.as_bool() == Some(true))
 }
 
 /// Path of a message within this crate: `otklik.intake.v1.Author` is `crate::intake::v1::Author`.
 fn rust_path(message: &MessageDescriptor) -> Result<String> {
-    let path = message
-        .full_name()
-        .strip_prefix("otklik.")
-        .ok_or("not a message of the suite")?;
+    let path = message.full_name().strip_prefix("otklik.").ok_or("not a message of the suite")?;
     if message.parent_message().is_some() {
-        return Err(format!(
-            "{}: nested messages are not used in these contracts",
-            message.full_name()
-        )
-        .into());
+        return Err(format!("{}: nested messages are not used in these contracts", message.full_name()).into());
     }
     Ok(format!("crate::{}", path.replace('.', "::")))
 }
@@ -109,18 +80,13 @@ fn redacted_debug(messages: &[MessageDescriptor]) -> Result<String> {
     for message in messages {
         let path = rust_path(message)?;
         writeln!(code, "impl ::core::fmt::Debug for {path} {{")?;
-        writeln!(
-            code,
-            "    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{"
-        )?;
+        writeln!(code, "    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{")?;
         writeln!(code, "        f.debug_struct({:?})", message.name())?;
         for field in message.fields() {
             if field.containing_oneof().is_some() {
-                return Err(format!(
-                    "{}: a message with redacted fields must not have a oneof",
-                    field.full_name()
-                )
-                .into());
+                return Err(
+                    format!("{}: a message with redacted fields must not have a oneof", field.full_name()).into()
+                );
             }
             let name = field.name();
             let value = if is_redacted(&field) {
@@ -159,24 +125,16 @@ fn permissions(pool: &DescriptorPool) -> Result<String> {
             return Err(format!("{} requires no permission: state one", method.full_name()).into());
         }
         let permission = options.get_extension(&extension);
-        let permission = permission
-            .as_message()
-            .ok_or("required_permission is a message")?;
-        let name = permission
-            .get_field_by_name("name")
-            .and_then(|name| name.as_str().map(str::to_owned))
-            .unwrap_or_default();
+        let permission = permission.as_message().ok_or("required_permission is a message")?;
+        let name =
+            permission.get_field_by_name("name").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
         let roles = permission
             .get_field_by_name("roles")
             .map(|roles| role_paths(pool, &roles))
             .transpose()?
             .unwrap_or_default();
         if name.is_empty() || roles.is_empty() {
-            return Err(format!(
-                "{}: a permission needs a name and roles",
-                method.full_name()
-            )
-            .into());
+            return Err(format!("{}: a permission needs a name and roles", method.full_name()).into());
         }
         writeln!(
             code,
@@ -195,38 +153,24 @@ fn method_path(method: &MethodDescriptor) -> String {
 }
 
 fn role_paths(pool: &DescriptorPool, roles: &Value) -> Result<Vec<String>> {
-    let role = pool
-        .get_enum_by_name("otklik.options.v1.Role")
-        .ok_or("the enum Role is missing")?;
-    let numbers = roles
-        .as_list()
-        .ok_or("roles is a list")?
-        .iter()
-        .filter_map(Value::as_enum_number);
+    let role = pool.get_enum_by_name("otklik.options.v1.Role").ok_or("the enum Role is missing")?;
+    let numbers = roles.as_list().ok_or("roles is a list")?.iter().filter_map(Value::as_enum_number);
     numbers
         .map(|number| {
             let value = role.get_value(number).ok_or("unknown role")?;
-            Ok(format!(
-                "Role::{}",
-                upper_camel(value.name().trim_start_matches("ROLE_"))
-            ))
+            Ok(format!("Role::{}", upper_camel(value.name().trim_start_matches("ROLE_"))))
         })
         .collect()
 }
 
 /// What the standard option `idempotency_level` says of a method.
 fn effect(method: &MethodDescriptor) -> Result<&'static str> {
-    let level = method
-        .options()
-        .get_field_by_name("idempotency_level")
-        .and_then(|level| level.as_enum_number());
+    let level = method.options().get_field_by_name("idempotency_level").and_then(|level| level.as_enum_number());
     match level {
         Some(1) => Ok("Read"),
         Some(2) => Ok("ChangeByOwnKey"),
         Some(0) | None => Ok("ChangeByRequestId"),
-        Some(other) => {
-            Err(format!("{}: unknown idempotency level {other}", method.full_name()).into())
-        }
+        Some(other) => Err(format!("{}: unknown idempotency level {other}", method.full_name()).into()),
     }
 }
 
@@ -234,9 +178,7 @@ fn effect(method: &MethodDescriptor) -> Result<&'static str> {
 fn events(pool: &DescriptorPool) -> Result<String> {
     let mut names = String::new();
     let mut code = String::new();
-    for message in
-        own_messages(pool).filter(|message| message.parent_file().name().ends_with("/events.proto"))
-    {
+    for message in own_messages(pool).filter(|message| message.parent_file().name().ends_with("/events.proto")) {
         writeln!(names, "    {:?},", message.full_name())?;
         writeln!(
             code,
@@ -245,10 +187,7 @@ fn events(pool: &DescriptorPool) -> Result<String> {
             message.full_name()
         )?;
     }
-    writeln!(
-        code,
-        "/// Full names of all events of the suite.\npub const EVENT_TYPES: &[&str] = &[\n{names}];"
-    )?;
+    writeln!(code, "/// Full names of all events of the suite.\npub const EVENT_TYPES: &[&str] = &[\n{names}];")?;
     Ok(code)
 }
 

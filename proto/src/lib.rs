@@ -25,46 +25,18 @@ macro_rules! package {
     };
 }
 
-package!(
-    options,
-    "otklik.options.v1",
-    "Options of methods and fields: roles and permissions, behaviour of fields."
-);
+package!(options, "otklik.options.v1", "Options of methods and fields: roles and permissions, behaviour of fields.");
 package!(
     ledger,
     "otklik.ledger.v1",
     "Ledgers: the record every service keeps of its changes, and how others follow it."
 );
-package!(
-    intake,
-    "otklik.intake.v1",
-    "Intake: takes messages in and keeps their texts."
-);
-package!(
-    classification,
-    "otklik.classification.v1",
-    "Classification: says what messages are about."
-);
-package!(
-    assignment,
-    "otklik.assignment.v1",
-    "Assignment: makes cases, routes them and keeps their clocks."
-);
-package!(
-    feedback,
-    "otklik.feedback.v1",
-    "Feedback: answers authors and asks whether it helped."
-);
-package!(
-    audit,
-    "otklik.audit.v1",
-    "Audit: lifecycles, proof and statistics."
-);
-package!(
-    channel,
-    "otklik.channel.v1",
-    "Channel: how answers leave the suite."
-);
+package!(intake, "otklik.intake.v1", "Intake: takes messages in and keeps their texts.");
+package!(classification, "otklik.classification.v1", "Classification: says what messages are about.");
+package!(assignment, "otklik.assignment.v1", "Assignment: makes cases, routes them and keeps their clocks.");
+package!(feedback, "otklik.feedback.v1", "Feedback: answers authors and asks whether it helped.");
+package!(audit, "otklik.audit.v1", "Audit: lifecycles, proof and statistics.");
+package!(channel, "otklik.channel.v1", "Channel: how answers leave the suite.");
 
 include!(concat!(env!("OUT_DIR"), "/redacted_debug.rs"));
 include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
@@ -99,10 +71,7 @@ pub enum Effect {
 
 /// Looks up what a method requires, by its path. `None` means that nobody may call it.
 pub fn method_permission(path: &str) -> Option<&'static MethodPermission> {
-    PERMISSIONS
-        .binary_search_by(|entry| entry.path.cmp(path))
-        .ok()
-        .map(|index| &PERMISSIONS[index])
+    PERMISSIONS.binary_search_by(|entry| entry.path.cmp(path)).ok().map(|index| &PERMISSIONS[index])
 }
 
 /// An event: a message that a ledger entry can hold.
@@ -128,8 +97,7 @@ impl Role {
 
 /// The descriptors of all contracts, for whoever handles messages by name: an entry's payload by its type.
 pub fn descriptor_pool() -> &'static DescriptorPool {
-    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-        DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the build encoded these descriptors")
-    });
+    static POOL: LazyLock<DescriptorPool> =
+        LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the build encoded these descriptors"));
     &POOL
 }

@@ -27,17 +27,7 @@ mod tests {
 
     #[test]
     fn microseconds_survive_the_way_there_and_back() {
-        for micros in [
-            0,
-            1,
-            -1,
-            999_999,
-            1_000_000,
-            -1_000_001,
-            1_605_700_000_123_456,
-            i64::MAX,
-            i64::MIN,
-        ] {
+        for micros in [0, 1, -1, 999_999, 1_000_000, -1_000_001, 1_605_700_000_123_456, i64::MAX, i64::MIN] {
             let time = from_micros(micros);
             assert!((0..1_000_000_000).contains(&time.nanos), "{micros}");
             assert_eq!(to_micros(&time), micros);
@@ -46,30 +36,12 @@ mod tests {
 
     #[test]
     fn what_is_finer_than_a_microsecond_is_cut_off() {
-        assert_eq!(
-            to_micros(&Timestamp {
-                seconds: 1,
-                nanos: 1_999
-            }),
-            1_000_001
-        );
+        assert_eq!(to_micros(&Timestamp { seconds: 1, nanos: 1_999 }), 1_000_001);
     }
 
     #[test]
     fn what_does_not_fit_is_the_nearest_that_does() {
-        assert_eq!(
-            to_micros(&Timestamp {
-                seconds: i64::MAX,
-                nanos: 0
-            }),
-            i64::MAX
-        );
-        assert_eq!(
-            to_micros(&Timestamp {
-                seconds: i64::MIN,
-                nanos: 0
-            }),
-            i64::MIN
-        );
+        assert_eq!(to_micros(&Timestamp { seconds: i64::MAX, nanos: 0 }), i64::MAX);
+        assert_eq!(to_micros(&Timestamp { seconds: i64::MIN, nanos: 0 }), i64::MIN);
     }
 }

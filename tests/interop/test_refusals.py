@@ -89,6 +89,7 @@ def test_all_that_is_wrong_is_told_at_once(suite, people):
     )
     with refused(StatusCode.INVALID_ARGUMENT) as refusal:
         people["gateway"](suite.intake.SubmitMessage, request)
+    assert refusal.reason == "INVALID_FIELDS"
     wrong = refusal.fields()
     assert {"external_id", "text", "channel_kind", "published_time", "attachment_urls"} <= wrong, wrong
     for message in ("author", "location"):

@@ -7,7 +7,9 @@
 
 pub mod copier;
 pub mod domain;
+pub mod figures;
 mod grpc;
+pub mod lives;
 pub mod projector;
 pub mod settings;
 pub mod store;
@@ -73,7 +75,9 @@ impl Service for Audit {
             let _ = token.run_until_cancelled(projector.run()).await;
             Ok(())
         });
-        if let Some(exporter) = Exporter::open(&context.config.settings, lane, copies.clone(), storage.clone(), projected)? {
+        if let Some(exporter) =
+            Exporter::open(&context.config.settings, lane, copies.clone(), storage.clone(), projected)?
+        {
             let token = context.stopping.clone();
             context.tasks.spawn("lifecycle-traces", async move {
                 let _ = token.run_until_cancelled(exporter.run()).await;
@@ -96,10 +100,13 @@ impl Service for Audit {
 
 /// The region's working calendar: from the given folder, or the shipped one.
 fn calendar(region: Option<&std::path::Path>) -> anyhow::Result<Calendar> {
-    let files = Files::open(region, &[
-        (PACK_FILE, include_str!("../../../deploy/regions/primorye/pack.toml")),
-        (CALENDAR_FILE, include_str!("../../../deploy/regions/primorye/calendar.toml")),
-    ])?;
+    let files = Files::open(
+        region,
+        &[
+            (PACK_FILE, include_str!("../../../deploy/regions/primorye/pack.toml")),
+            (CALENDAR_FILE, include_str!("../../../deploy/regions/primorye/calendar.toml")),
+        ],
+    )?;
     let mut problems = Problems::new();
     let calendar = Calendar::read(&files, &mut problems);
     problems.finish()?;

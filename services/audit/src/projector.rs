@@ -95,7 +95,9 @@ pub async fn caught_up(copies: &Copies) -> Result<(), Error> {
         }
         if Instant::now() >= until {
             let behind = arrived - projected;
-            return Err(Error::unavailable(format!("the figures are {behind} segments behind the copies; repeat the call")));
+            return Err(Error::unavailable(format!(
+                "the figures are {behind} segments behind the copies; repeat the call"
+            )));
         }
         sleep(LOOK).await;
     }

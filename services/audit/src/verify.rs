@@ -59,7 +59,8 @@ impl Verifier {
         let mut verifications = Vec::new();
         for ledger in &ledgers {
             let mut chain = self.chain(ledger).await?;
-            let cursor = consumed.iter().find(|(name, position)| name == service && position.partition == ledger.partition);
+            let cursor =
+                consumed.iter().find(|(name, position)| name == service && position.partition == ledger.partition);
             if let Some((_, position)) = cursor {
                 chain.must_reach(position);
             }
@@ -152,7 +153,9 @@ async fn compare(
     let mut head_seq = None;
     let mut remark = String::new();
     match heads {
-        Err(why) => remark = format!("{} could not be asked for its heads ({why}); only the copy was verified", ledger.service),
+        Err(why) => {
+            remark = format!("{} could not be asked for its heads ({why}); only the copy was verified", ledger.service)
+        }
         Ok(heads) if heads.incarnation != incarnation => {
             let detail = format!("{} now has incarnation {}", ledger.service, heads.incarnation);
             fork(&mut chain, detail);
@@ -212,11 +215,7 @@ async fn continues(ledger: &LedgerKey, chain: &Chain, channel: Channel) -> bool 
 }
 
 /// Partitions that a service has and of which nothing has been copied yet; one line for a service nothing is known of.
-fn uncopied(
-    service: &str,
-    ledgers: &[LedgerKey],
-    heads: &Result<GetHeadsResponse, String>,
-) -> Vec<LedgerVerification> {
+fn uncopied(service: &str, ledgers: &[LedgerKey], heads: &Result<GetHeadsResponse, String>) -> Vec<LedgerVerification> {
     let nothing = |incarnation: &str, partition, head_seq, detail: String| LedgerVerification {
         service: service.to_owned(),
         incarnation: incarnation.to_owned(),
@@ -236,7 +235,12 @@ fn uncopied(
             .map(|head| nothing(&heads.incarnation, head.partition, Some(head.seq), String::new()))
             .collect(),
         Err(why) if ledgers.is_empty() => {
-            vec![nothing("", 0, None, format!("nothing is copied yet, and {service} could not be asked for its heads ({why})"))]
+            vec![nothing(
+                "",
+                0,
+                None,
+                format!("nothing is copied yet, and {service} could not be asked for its heads ({why})"),
+            )]
         }
         Err(_) => Vec::new(),
     }

@@ -11,6 +11,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// `ErrorInfo.domain` of every error of the suite.
 pub const DOMAIN: &str = "otklik";
 
+/// Violations named in one answer: they travel in the trailers, which hold some 16 KiB.
+const MOST_VIOLATIONS: usize = 50;
+
 /// One thing wrong with one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -118,9 +121,15 @@ fn not_found_reason(kind: &str) -> &'static str {
 }
 
 fn describe(violations: &[Violation]) -> String {
-    let parts: Vec<String> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
-    parts.join("; ")
+    let parts: Vec<String> =
+        violations.iter().take(MOST_VIOLATIONS_IN_WORDS).map(|v| format!("{}: {}", v.field, v.description)).collect();
+    let more = violations.len().saturating_sub(MOST_VIOLATIONS_IN_WORDS);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    parts.join("; ") + &rest
 }
+
+/// Violations spelled out in the message of an error; the details hold more.
+const MOST_VIOLATIONS_IN_WORDS: usize = 10;
 
 impl Error {
     /// An internal error from any cause.
@@ -171,8 +180,11 @@ impl Error {
         let mut details = ErrorDetails::new();
         match self {
             Self::Invalid(violations) => {
-                for v in violations {
+                for v in violations.iter().take(MOST_VIOLATIONS) {
                     details.add_bad_request_violation(v.field.clone(), v.description.clone());
+                }
+                if let Some(more) = violations.len().checked_sub(MOST_VIOLATIONS).filter(|more| *more > 0) {
+                    metadata.insert("violations_left_out".to_owned(), more.to_string());
                 }
             }
             Self::NotFound { kind, id } => {
@@ -268,6 +280,14 @@ mod tests {
         let details = status.get_error_details();
         assert_eq!(details.bad_request().unwrap().field_violations.len(), 2);
         assert_eq!(details.error_info().unwrap().domain, DOMAIN);
+    }
+
+    #[test]
+    fn a_thousand_violations_fit_into_the_trailers() {
+        let violation = |n| Violation { field: format!("items[{n}].source_id"), description: "is no source".into() };
+        let status = Status::from(Error::Invalid((0..1000).map(violation).collect()));
+        assert!(status.details().len() + status.message().len() < 8192);
+        assert_eq!(status.get_error_details().error_info().unwrap().metadata["violations_left_out"], "950");
     }
 
     #[test]

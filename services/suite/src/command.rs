@@ -200,8 +200,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Serve(arguments) => serve(arguments).await,
-            Self::Demo(arguments) => demo::run(arguments).await,
+            Self::Serve(arguments) => Box::pin(serve(arguments)).await,
+            Self::Demo(arguments) => Box::pin(demo::run(arguments)).await,
             Self::Import(arguments) => run_import(arguments).await,
             Self::Lifecycle(arguments) => lifecycle(arguments).await,
             Self::Stats(arguments) => stats(arguments).await,
@@ -223,7 +223,7 @@ async fn serve(arguments: Serve) -> anyhow::Result<ExitCode> {
         without: arguments.without,
     };
     let signal = run::shutdown_signal()?;
-    let mut suite = Suite::start(&options, Arc::new(SystemClock)).await?;
+    let mut suite = Box::pin(Suite::start(&options, Arc::new(SystemClock))).await?;
     for (service, uri) in suite.uris() {
         say(format!("{service:<15} {uri}"));
     }
@@ -293,7 +293,7 @@ async fn stats(arguments: Stats) -> anyhow::Result<ExitCode> {
         say(serde_json::to_string_pretty(&report::statistics::to_json(&statistics))?);
         return Ok(ExitCode::SUCCESS);
     }
-    let heading = arguments.by.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+    let heading = arguments.by.to_possible_value().map(|v| v.get_name().replace('-', " ")).unwrap_or_default();
     // Titles are a courtesy: without classification the codes are shown.
     let titles = titles(&clients).await.unwrap_or_default();
     say(report::statistics::table(&statistics, &heading, &titles));

@@ -1,11 +1,12 @@
 //! Messages to send: the texts of the shipped sample, with ids of their own.
 
 use std::sync::{
-    LazyLock,
+    LazyLock, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
 use otklik_proto::{
+    classification::v1::{ClassifyRequest, Decision, QuestionKind},
     intake::v1::{SubmitMessageRequest, SubmitMessagesRequest, submit_messages_response::Result as ItemResult},
     time::from_micros,
 };
@@ -17,7 +18,7 @@ use crate::server::Server;
 
 const SAMPLE: &str = include_str!("../../../deploy/regions/primorye/sample/messages.ndjson");
 
-static TEXTS: LazyLock<Vec<SubmitMessageRequest>> = LazyLock::new(|| {
+static SAMPLES: LazyLock<Vec<SubmitMessageRequest>> = LazyLock::new(|| {
     reader::ndjson(SAMPLE.as_bytes())
         .filter_map(|(_, line)| line.ok())
         .filter(|line| line.op == Op::Submit && line.sample.as_ref().is_some_and(|s| s.kind == "complaint"))
@@ -25,12 +26,40 @@ static TEXTS: LazyLock<Vec<SubmitMessageRequest>> = LazyLock::new(|| {
         .collect()
 });
 
+/// The samples that classification decides by itself and that hold one question: each becomes one case at once,
+/// without waiting for a moderator, so that what is measured is the whole way.
+static CHOSEN: OnceLock<Vec<SubmitMessageRequest>> = OnceLock::new();
+
+/// Chooses the texts to send by asking the classification under test. Returns how many there are.
+pub async fn choose(server: &Server) -> anyhow::Result<usize> {
+    let mut classification = server.clients()?.classification();
+    let mut chosen = Vec::new();
+    for sample in SAMPLES.iter() {
+        let request = ClassifyRequest {
+            text: sample.text.clone(),
+            source_id: sample.source_id.clone(),
+            published_time: sample.published_time,
+            ..Default::default()
+        };
+        let answer = classification.classify(request).await?.into_inner();
+        if let [question] = &answer.questions[..]
+            && question.decision() == Decision::Auto
+            && question.kind() != QuestionKind::Spam
+        {
+            chosen.push(sample.clone());
+        }
+    }
+    anyhow::ensure!(!chosen.is_empty(), "classification decides none of the samples by itself");
+    Ok(CHOSEN.get_or_init(|| chosen).len())
+}
+
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// The next message: never the same item twice, of some thousands of authors.
 pub fn message() -> SubmitMessageRequest {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut message = TEXTS[usize::try_from(n).unwrap_or(0) % TEXTS.len()].clone();
+    let texts = CHOSEN.get().unwrap_or(&SAMPLES);
+    let mut message = texts[usize::try_from(n).unwrap_or(0) % texts.len()].clone();
     message.external_id = format!("load-{}-{n}", std::process::id());
     message.source_revision = 1;
     if let Some(author) = &mut message.author {

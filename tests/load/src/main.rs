@@ -3,6 +3,8 @@
 //! Rates are measured with a fixed number of calls in flight; latencies open-loop: a call's time counts
 //! from the moment it was due, not from when it could be sent, so a stall is seen by all that it delays.
 
+#![expect(clippy::disallowed_methods, reason = "a measuring tool has no domain clock and no service to own its tasks")]
+
 mod echo;
 mod generate;
 mod lifecycles;
@@ -105,6 +107,7 @@ async fn measure_all(arguments: &Arguments) -> anyhow::Result<()> {
     if wanted(Figure::Audited) || wanted(Figure::Latency) || wanted(Figure::Lifecycles) {
         let server = Server::start(arguments.otklik.as_deref(), arguments.store, &[]).await?;
         result["idle_memory_mib"] = server.memory_mib()?.into();
+        result["texts"] = generate::choose(&server).await?.into();
         generate::preload(&server, arguments.preload).await?;
         if wanted(Figure::Latency) {
             result["latency_idle"] = measure::latency(&server, 20, 200).await?;

@@ -87,7 +87,7 @@ async fn submit(server: &Server, count: u64, in_flight: usize) -> anyhow::Result
             while sent.fetch_add(1, Ordering::Relaxed) < count {
                 let begun = Instant::now();
                 intake.submit_message(generate::message()).await?;
-                latencies.saturating_record(micros(begun));
+                latencies.record(micros(begun))?;
             }
             anyhow::Ok(latencies)
         });
@@ -120,7 +120,7 @@ pub async fn latency(server: &Server, rate: u32, count: u32) -> anyhow::Result<V
     }
     let mut submitted = Histogram::<u64>::new(3)?;
     for taken in calls.join_all().await {
-        submitted.saturating_record(taken?);
+        submitted.record(taken?)?;
     }
     let seen = tokio::time::timeout(PATIENCE, watching).await;
     let seen = match seen {
@@ -132,7 +132,7 @@ pub async fn latency(server: &Server, rate: u32, count: u32) -> anyhow::Result<V
     let mut assigned = Histogram::<u64>::new(3)?;
     for (message_id, at) in &seen {
         if let Some(begun) = due.get(message_id) {
-            assigned.saturating_record(u64::try_from(at.saturating_duration_since(*begun).as_micros())?);
+            assigned.record(u64::try_from(at.saturating_duration_since(*begun).as_micros())?)?;
         }
     }
     Ok(json!({

@@ -200,7 +200,10 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn dates(&mut self, texts: &[toml::Spanned<String>]) -> Vec<Date> {
-        texts.iter().filter_map(|text| self.value(text, text.get_ref().parse().ok(), "a date such as 2020-11-04")).collect()
+        texts
+            .iter()
+            .filter_map(|text| self.value(text, text.get_ref().parse().ok(), "a date such as 2020-11-04"))
+            .collect()
     }
 
     fn intervals(&mut self, texts: Option<&Vec<toml::Spanned<String>>>) -> Vec<Interval> {
@@ -232,10 +235,13 @@ mod tests {
     use super::*;
 
     fn calendar() -> Calendar {
-        let files = Files::open(None, &[
-            (PACK_FILE, include_str!("../../../../deploy/regions/primorye/pack.toml")),
-            (CALENDAR_FILE, include_str!("../../../../deploy/regions/primorye/calendar.toml")),
-        ])
+        let files = Files::open(
+            None,
+            &[
+                (PACK_FILE, include_str!("../../../../deploy/regions/primorye/pack.toml")),
+                (CALENDAR_FILE, include_str!("../../../../deploy/regions/primorye/calendar.toml")),
+            ],
+        )
         .unwrap();
         let mut problems = Problems::new();
         let calendar = Calendar::read(&files, &mut problems);
@@ -269,7 +275,11 @@ mod tests {
             ("2031-01-01T00:00:00", "2031-01-03T00:00:00", 16.0),
         ];
         for (from, to, expected) in cases {
-            assert!((hours(&calendar, from, to) - expected).abs() < 1e-9, "{from} to {to}: {}", hours(&calendar, from, to));
+            assert!(
+                (hours(&calendar, from, to) - expected).abs() < 1e-9,
+                "{from} to {to}: {}",
+                hours(&calendar, from, to)
+            );
         }
     }
 
@@ -292,18 +302,24 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_line() {
-        let files = Files::open(None, &[
-            (PACK_FILE, "time_zone = \"Asia/Nowhere\"\n"),
-            (
-                CALENDAR_FILE,
-                "first_year = 2020\nlast_year = 2021\nshortened_by_minutes = 60\n[week]\nmonday = [\"9 to 5\"]\n\
+        let files = Files::open(
+            None,
+            &[
+                (PACK_FILE, "time_zone = \"Asia/Nowhere\"\n"),
+                (
+                    CALENDAR_FILE,
+                    "first_year = 2020\nlast_year = 2021\nshortened_by_minutes = 60\n[week]\nmonday = [\"9 to 5\"]\n\
                  [[year]]\nyear = 2020\nholidays = [\"2020-13-01\"]\n",
-            ),
-        ])
+                ),
+            ],
+        )
         .unwrap();
         let mut problems = Problems::new();
         assert!(Calendar::read(&files, &mut problems).is_none());
         let lines: Vec<_> = problems.into_sorted().into_iter().map(|p| (p.file, p.line)).collect();
-        assert_eq!(lines, [("calendar.toml".to_owned(), 5), ("calendar.toml".to_owned(), 8), ("pack.toml".to_owned(), 1)]);
+        assert_eq!(
+            lines,
+            [("calendar.toml".to_owned(), 5), ("calendar.toml".to_owned(), 8), ("pack.toml".to_owned(), 1)]
+        );
     }
 }

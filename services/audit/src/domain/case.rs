@@ -134,8 +134,12 @@ impl CaseLife {
     fn take_answer(&mut self, step: &Step) {
         match &step.event {
             Event::AnswerDrafted(e) if e.kind() == AnswerKind::Final => self.stand(&e.answer_id, AnswerStage::Drafted),
-            Event::AnswerSentBack(e) if e.kind() == AnswerKind::Final => self.stand(&e.answer_id, AnswerStage::SentBack),
-            Event::AnswerApproved(e) if e.kind() == AnswerKind::Final => self.stand(&e.answer_id, AnswerStage::Approved),
+            Event::AnswerSentBack(e) if e.kind() == AnswerKind::Final => {
+                self.stand(&e.answer_id, AnswerStage::SentBack)
+            }
+            Event::AnswerApproved(e) if e.kind() == AnswerKind::Final => {
+                self.stand(&e.answer_id, AnswerStage::Approved)
+            }
             Event::AnswerPublished(event) => {
                 let earliest = self.first_answer_us.map_or(step.recorded_us, |first| first.min(step.recorded_us));
                 self.first_answer_us = Some(earliest);
@@ -179,10 +183,8 @@ impl CaseLife {
     /// A final answer stands: published, and the case not reopened since.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        let ended = matches!(
-            self.assigned,
-            CaseState::Resolved | CaseState::ClosedConfirmed | CaseState::ClosedUnrated
-        );
+        let ended =
+            matches!(self.assigned, CaseState::Resolved | CaseState::ClosedConfirmed | CaseState::ClosedUnrated);
         self.stage == AnswerStage::Published && (ended || self.answer != self.resolved_with)
     }
 

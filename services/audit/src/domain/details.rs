@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use prost_reflect::{
-    Cardinality, DynamicMessage, FieldDescriptor, Kind, ReflectMessage, Value,
-};
+use prost_reflect::{Cardinality, DynamicMessage, FieldDescriptor, Kind, ReflectMessage, Value};
 
 /// Longest value shown; codes and ids are shorter.
 const LONGEST: usize = 256;
@@ -111,11 +109,14 @@ mod tests {
             rating_end_time: Some(from_micros(1_605_700_000_500_000)),
             ..Default::default()
         };
-        assert_eq!(of(&event), [
-            pair("case_id", "c"),
-            pair("outcome", "OUTCOME_PARTLY_DONE"),
-            pair("rating_end_time", "2020-11-18T11:46:40.5Z"),
-        ]);
+        assert_eq!(
+            of(&event),
+            [
+                pair("case_id", "c"),
+                pair("outcome", "OUTCOME_PARTLY_DONE"),
+                pair("rating_end_time", "2020-11-18T11:46:40.5Z"),
+            ]
+        );
     }
 
     #[test]
@@ -127,12 +128,15 @@ mod tests {
             ..Default::default()
         };
         let event = MessageClassified { questions: vec![question], ..Default::default() };
-        assert_eq!(of(&event), [
-            pair("questions[0].decision", "DECISION_AUTO"),
-            pair("questions[0].place_ids[0]", "vladivostok"),
-            pair("questions[0].place_ids[1]", "primorye"),
-            pair("questions[0].topic", "roads.ice"),
-        ]);
+        assert_eq!(
+            of(&event),
+            [
+                pair("questions[0].decision", "DECISION_AUTO"),
+                pair("questions[0].place_ids[0]", "vladivostok"),
+                pair("questions[0].place_ids[1]", "primorye"),
+                pair("questions[0].topic", "roads.ice"),
+            ]
+        );
     }
 
     #[test]

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn unrelated_steps_go_by_time() {
-        let steps = vec![step("feedback", 1, 3, None, 30), step("assignment", 9, 2, None, 20), step("intake", 5, 1, None, 10)];
+        let steps =
+            vec![step("feedback", 1, 3, None, 30), step("assignment", 9, 2, None, 20), step("intake", 5, 1, None, 10)];
         assert_eq!(shape(steps), [(1, 0), (2, 0), (3, 0)]);
     }
 
@@ -139,7 +140,11 @@ mod tests {
 
     #[test]
     fn a_cycle_ends() {
-        let steps = vec![step("intake", 1, 1, Some(2), 10), step("assignment", 1, 2, Some(1), 20), step("intake", 2, 3, Some(3), 30)];
+        let steps = vec![
+            step("intake", 1, 1, Some(2), 10),
+            step("assignment", 1, 2, Some(1), 20),
+            step("intake", 2, 3, Some(3), 30),
+        ];
         let ids: Vec<u128> = shape(steps).into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids.len(), 3);
     }

@@ -103,8 +103,7 @@ fn case_state(case: &CaseLife) -> CaseState {
     if !case.is_open() || case.assigned == CaseState::Resolved || case.answer == case.resolved_with {
         return case.assigned;
     }
-    let worked_on =
-        matches!(case.assigned, CaseState::Accepted | CaseState::InProgress | CaseState::InterimAnswered);
+    let worked_on = matches!(case.assigned, CaseState::Accepted | CaseState::InProgress | CaseState::InterimAnswered);
     match case.stage {
         AnswerStage::Drafted if worked_on => CaseState::AnswerDrafted,
         AnswerStage::Approved if worked_on => CaseState::AnswerApproved,
@@ -187,11 +186,207 @@ fn message_waits(message: &MessageLife, cases: &[Option<&CaseLife>]) -> (Waiting
     // The case that has waited longest holds the message up.
     let longest = cases
         .iter()
-        .map(|case| case.map_or((Waiting::Assignment, last), |case| {
-            let standing = of_case(case);
-            (standing.waiting, standing.idle_since_us)
-        }))
+        .map(|case| {
+            case.map_or((Waiting::Assignment, last), |case| {
+                let standing = of_case(case);
+                (standing.waiting, standing.idle_since_us)
+            })
+        })
         .filter(|(waiting, _)| *waiting != Waiting::Nobody)
         .min_by_key(|(_, idle)| *idle);
     longest.map_or((Waiting::Nobody, last), |(waiting, idle)| (waiting, idle.max(last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use otklik_proto::{
+        EventType,
+        assignment::v1::{CaseAccepted, CaseAssigned, CaseClosed, CaseOpened, CaseReopened, CaseResolved, CloseKind},
+        classification::v1::{ClassifiedQuestion, Decision, MessageClassified},
+        feedback::v1::{AnswerDelivered, AnswerDrafted, AnswerKind, AnswerPublished, AnswerSentBack, RatingRecorded},
+        intake::v1::{MessageReceived, MessageWithdrawn},
+        ledger::v1::EntryHeader,
+    };
+    use proptest::prelude::*;
+
+    use super::{
+        super::{
+            event::Event,
+            step::{Step, Subjects},
+        },
+        *,
+    };
+
+    const MESSAGE: Uuid = Uuid::from_u128(1);
+    const CASE: Uuid = Uuid::from_u128(2);
+
+    fn step<M: EventType>(at: i64, event: M) -> Step {
+        let service = M::TYPE.split('.').nth(1).unwrap();
+        let of_case = matches!(service, "assignment" | "feedback");
+        Step {
+            arrival: (1, 0),
+            service: service.into(),
+            incarnation: Uuid::nil(),
+            partition: 0,
+            seq: at.unsigned_abs(),
+            hash: Default::default(),
+            intact: true,
+            header: EntryHeader::default(),
+            entry_type: M::TYPE.into(),
+            event: Event::decode(M::TYPE, &event.encode_to_vec()),
+            payload: Default::default(),
+            id: Uuid::from_u128(1_000 + at.unsigned_abs() as u128),
+            cause: None,
+            recorded_us: at,
+            subjects: Subjects { messages: vec![MESSAGE], cases: if of_case { vec![CASE] } else { Vec::new() } },
+        }
+    }
+
+    /// The ledgers of a life with an answer sent back, a reopening and a second answer.
+    fn ledgers() -> Vec<Vec<Step>> {
+        let id = || MESSAGE.to_string();
+        let case_id = || CASE.to_string();
+        let answer = |n: u128| Uuid::from_u128(100 + n).to_string();
+        let kind = i32::from(AnswerKind::Final);
+        let question = || ClassifiedQuestion {
+            question_id: Uuid::from_u128(9).to_string(),
+            ordinal: 1,
+            topic: "roads.ice".into(),
+            decision: Decision::Auto.into(),
+            ..Default::default()
+        };
+        let drafted = |n| AnswerDrafted { answer_id: answer(n), kind, ..Default::default() };
+        let published =
+            |n| AnswerPublished { answer_id: answer(n), kind, message_ids: vec![id()], ..Default::default() };
+        let delivered = |n| AnswerDelivered { answer_id: answer(n), kind, ..Default::default() };
+        let resolved = |n| CaseResolved { answer_id: answer(n), rating_end_time: None, ..Default::default() };
+        vec![
+            vec![step(1, MessageReceived { message_id: id(), version: 1, ..Default::default() })],
+            vec![step(2, MessageClassified { message_version: 1, questions: vec![question()], ..Default::default() })],
+            vec![
+                step(
+                    3,
+                    CaseOpened {
+                        case_id: case_id(),
+                        message_id: id(),
+                        question_id: question().question_id,
+                        ..Default::default()
+                    },
+                ),
+                step(4, CaseAssigned { executor_id: "city-roads".into(), ..Default::default() }),
+                step(5, CaseAccepted::default()),
+                step(10, resolved(1)),
+                step(12, CaseReopened::default()),
+                step(13, CaseAssigned { executor_id: "city-roads".into(), ..Default::default() }),
+                step(14, CaseAccepted::default()),
+                step(18, resolved(2)),
+                step(20, CaseClosed { kind: CloseKind::Confirmed.into(), ..Default::default() }),
+            ],
+            vec![
+                step(6, drafted(1)),
+                step(7, AnswerSentBack { answer_id: answer(1), kind, ..Default::default() }),
+                step(8, drafted(1)),
+                step(9, published(1)),
+                step(11, delivered(1)),
+                step(15, drafted(2)),
+                step(16, published(2)),
+                step(17, delivered(2)),
+                step(19, RatingRecorded { message_id: id(), answer_id: answer(2), ..Default::default() }),
+            ],
+        ]
+    }
+
+    fn fold<'a>(steps: impl IntoIterator<Item = &'a Step>) -> (MessageLife, BTreeMap<Uuid, CaseLife>) {
+        let (mut message, mut cases) = (MessageLife::default(), BTreeMap::<Uuid, CaseLife>::new());
+        for step in steps {
+            message.take(MESSAGE, step);
+            for case in &step.subjects.cases {
+                cases.entry(*case).or_default().take(step);
+            }
+        }
+        (message, cases)
+    }
+
+    #[test]
+    fn states_follow_each_other() {
+        let mut steps: Vec<Step> = ledgers().into_iter().flatten().collect();
+        steps.sort_by_key(|step| step.recorded_us);
+        let mut told = Vec::new();
+        for length in 1..=steps.len() {
+            let (message, cases) = fold(&steps[..length]);
+            let case = cases.get(&CASE).map_or("", |case| of_case(case).state);
+            told.push((of_message(&message, |id| cases.get(&id)).state, case));
+        }
+        assert_eq!(
+            told,
+            [
+                ("RECEIVED", ""),
+                ("CLASSIFIED", ""),
+                ("JOINED", "OPENED"),
+                ("JOINED", "ASSIGNED"),
+                ("JOINED", "ACCEPTED"),
+                ("JOINED", "ANSWER_DRAFTED"),
+                ("JOINED", "IN_PROGRESS"),
+                ("JOINED", "ANSWER_DRAFTED"),
+                ("ANSWERED", "ANSWER_PUBLISHED"),
+                ("ANSWERED", "RESOLVED"),
+                ("ANSWERED", "RESOLVED"),
+                ("JOINED", "REOPENED"),
+                ("JOINED", "ASSIGNED"),
+                ("JOINED", "ACCEPTED"),
+                ("JOINED", "ANSWER_DRAFTED"),
+                ("ANSWERED", "ANSWER_PUBLISHED"),
+                ("ANSWERED", "ANSWER_PUBLISHED"),
+                ("ANSWERED", "RESOLVED"),
+                ("RATED", "RESOLVED"),
+                ("RATED", "CLOSED_CONFIRMED"),
+            ]
+        );
+    }
+
+    #[test]
+    fn who_is_waited_for_is_who_must_act() {
+        let steps: Vec<Step> = ledgers().into_iter().flatten().collect();
+        let waits = |count: usize, more: Option<Step>| {
+            let mut steps = steps.clone();
+            steps.sort_by_key(|step| step.recorded_us);
+            steps.truncate(count);
+            steps.extend(more);
+            let (message, cases) = fold(&steps);
+            of_message(&message, |id| cases.get(&id)).waiting
+        };
+        assert_eq!(waits(0, None), Waiting::Intake);
+        assert_eq!(waits(1, None), Waiting::Classification);
+        assert_eq!(waits(2, None), Waiting::Assignment);
+        assert_eq!(waits(5, None), Waiting::Feedback);
+        assert_eq!(waits(9, None), Waiting::Assignment);
+        assert_eq!(waits(20, None), Waiting::Nobody);
+        // No case need be opened any more for what was withdrawn.
+        assert_eq!(waits(2, Some(step(3, MessageWithdrawn::default()))), Waiting::Nobody);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_in_which_ledgers_arrive_does_not_matter(choices in proptest::collection::vec(0usize..4, 80)) {
+            let ledgers = ledgers();
+            let (message, cases) = fold(ledgers.iter().flatten());
+            let expected = (of_message(&message, |id| cases.get(&id)), of_case(&cases[&CASE]));
+            // Any interleaving that keeps each ledger's own order.
+            let mut next = [0; 4];
+            let mut steps = Vec::new();
+            for choice in choices {
+                if let Some(step) = ledgers[choice].get(next[choice]) {
+                    steps.push(step);
+                    next[choice] += 1;
+                }
+            }
+            for (ledger, next) in ledgers.iter().zip(next) {
+                steps.extend(&ledger[next..]);
+            }
+            let (message, cases) = fold(steps);
+            prop_assert_eq!((of_message(&message, |id| cases.get(&id)), of_case(&cases[&CASE])), expected);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! One lifecycle in one answer.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 
 use otklik_chassis::{error::Error, validate::Violations};
 use otklik_proto::{
@@ -13,11 +13,14 @@ use otklik_proto::{
 use uuid::Uuid;
 
 use super::Api;
-use crate::domain::{
-    details::details,
-    life::{Life, Problem, ProblemKind, Subject, Surroundings},
-    span::{MOST_PROJECTED, span_id, span_id_text, trace_id_text},
-    step::Step,
+use crate::{
+    domain::{
+        details::details,
+        life::{Life, Problem, ProblemKind, Subject},
+        span::{span_id, span_id_text, trace_id_text},
+        step::Step,
+    },
+    lives::Lives,
 };
 
 /// Reads whose life is asked for.
@@ -39,43 +42,9 @@ pub(super) fn subject(request: &GetLifecycleRequest) -> Result<Subject, Error> {
 impl Api {
     /// The life of a subject.
     pub(super) async fn lifecycle(&self, subject: Subject) -> Result<Lifecycle, Error> {
-        let id = subject.id();
-        let mut steps = self.copies.steps_of(&[id]).await?;
-        if let Subject::Message(message) = subject {
-            self.add_nameless(message, &mut steps).await?;
-        }
-        let surroundings = Surroundings {
-            elsewhere: self.causes_elsewhere(&steps).await?,
-            now_us: self.now_us(),
-            patience_us: self.stuck_after_us,
-        };
-        let life = Life::of(subject, steps, &surroundings).ok_or_else(|| Error::not_found("lifecycle", id))?;
+        let lives = Lives { copies: &self.copies, now_us: self.now_us(), patience_us: self.stuck_after_us };
+        let life = lives.read(subject).await?.ok_or_else(|| Error::not_found("lifecycle", subject.id()))?;
         Ok(convert(subject, life))
-    }
-
-    /// Adds the entries of a message's cases that name no message at all.
-    async fn add_nameless(&self, message: Uuid, steps: &mut Vec<Step>) -> Result<(), Error> {
-        let cases: BTreeSet<Uuid> = steps
-            .iter()
-            .filter(|step| step.subjects.messages.contains(&message))
-            .flat_map(|step| step.subjects.cases.iter().copied())
-            .collect();
-        let cases: Vec<Uuid> = cases.into_iter().collect();
-        let known: HashSet<_> = steps.iter().map(|step| step.arrival).collect();
-        let others = self.copies.steps_of(&cases).await?;
-        let nameless = |step: &Step| step.subjects.messages.is_empty() && !known.contains(&step.arrival);
-        steps.extend(others.into_iter().filter(nameless));
-        Ok(())
-    }
-
-    /// Which causes of these steps are stored here though they are no part of this life: a case begins with the
-    /// classification of a message.
-    async fn causes_elsewhere(&self, steps: &[Step]) -> Result<HashSet<Uuid>, Error> {
-        let here: HashSet<Uuid> = steps.iter().map(|step| step.id).collect();
-        let orphans: Vec<&Step> = steps.iter().filter(|s| s.cause.is_some_and(|cause| !here.contains(&cause))).collect();
-        let related: BTreeSet<Uuid> = orphans.iter().flat_map(|step| step.subjects.all()).take(MOST_PROJECTED).collect();
-        let related: Vec<Uuid> = related.into_iter().collect();
-        Ok(self.copies.steps_of(&related).await?.into_iter().map(|step| step.id).collect())
     }
 }
 

@@ -1,7 +1,5 @@
 //! Figures.
 
-use std::collections::HashMap;
-
 use otklik_chassis::{error::Error, validate::Violations};
 use otklik_proto::{
     audit::v1::{
@@ -13,7 +11,8 @@ use otklik_proto::{
 
 use super::Api;
 use crate::{
-    domain::periods::{Bucket, Period, Unit, growth},
+    domain::periods::{Period, Unit, growth},
+    figures::{self, Row},
     store::{AnswerFigures, Dimension, Selection, Statistics, TimeField},
 };
 
@@ -92,8 +91,8 @@ impl Api {
     pub(super) async fn statistics(&self, wanted: Wanted) -> Result<GetStatisticsResponse, Error> {
         let statistics = Statistics { storage: &self.storage, selection: &wanted.selection };
         let rows = match wanted.by {
-            By::Value(dimension) => by_value(&statistics, dimension, &wanted).await?,
-            By::Time(unit) => self.by_time(&statistics, unit, wanted.period).await?,
+            By::Value(dimension) => figures::by_value(&statistics, dimension, wanted.period, wanted.previous).await?,
+            By::Time(unit) => figures::by_time(&statistics, unit, self.calendar.zone(), wanted.period).await?,
         };
         let states = statistics.count_by(Dimension::State, wanted.period).await?;
         let answers = statistics.answers(wanted.period, self.now_us()).await?;
@@ -102,77 +101,21 @@ impl Api {
             None => 0,
         };
         Ok(GetStatisticsResponse {
-            rows,
+            rows: rows.into_iter().map(convert).collect(),
             message_count: statistics.count(wanted.period).await?,
             previous_message_count,
-            state_counts: most_frequent(states).into_iter().map(|(state, count)| StateCount { state, count }).collect(),
+            state_counts: figures::most_frequent(states)
+                .into_iter()
+                .map(|(state, count)| StateCount { state, count })
+                .collect(),
             case_count: answers.cases,
             answer_times: Some(answer_times(&answers)),
         })
     }
-
-    /// One row a month or year, from the first to the last with messages in the period. Months without any are left
-    /// out, unless the one before had some.
-    async fn by_time(
-        &self,
-        statistics: &Statistics<'_>,
-        unit: Unit,
-        period: Period,
-    ) -> Result<Vec<StatisticsRow>, Error> {
-        let zone = self.calendar.zone();
-        let mut rows = Vec::new();
-        let mut from = period;
-        // From one stretch of messages to the next: an odd date in the far past costs one step, not a century of them.
-        while let Some((first, last)) = statistics.extent(from).await? {
-            let Some(mut bucket) = Bucket::at(unit, zone, first) else { break };
-            loop {
-                let count = statistics.count(bucket.period.and(period)).await?;
-                let previous_count = match bucket.previous(zone) {
-                    Some(previous) => statistics.count(previous.period).await?,
-                    None => 0,
-                };
-                if count > 0 || previous_count > 0 {
-                    rows.push(row(bucket.key.clone(), count, previous_count));
-                }
-                from.from_us = bucket.period.to_us;
-                match bucket.next(zone) {
-                    Some(next) if next.period.from_us <= last && (count > 0 || previous_count > 0) => bucket = next,
-                    _ => break,
-                }
-            }
-        }
-        Ok(rows)
-    }
 }
 
-async fn by_value(
-    statistics: &Statistics<'_>,
-    dimension: Dimension,
-    wanted: &Wanted,
-) -> Result<Vec<StatisticsRow>, Error> {
-    let mut counts = statistics.count_by(dimension, wanted.period).await?;
-    let previous = match wanted.previous {
-        Some(previous) => statistics.count_by(dimension, previous).await?,
-        None => HashMap::new(),
-    };
-    for key in previous.keys() {
-        counts.entry(key.clone()).or_insert(0);
-    }
-    let rows = most_frequent(counts).into_iter().map(|(key, count)| {
-        let previous = previous.get(&key).copied().unwrap_or(0);
-        row(key, count, previous)
-    });
-    Ok(rows.collect())
-}
-
-fn row(key: String, count: u64, previous_count: u64) -> StatisticsRow {
-    StatisticsRow { key, count, previous_count, growth: growth(count, previous_count) }
-}
-
-fn most_frequent(counts: HashMap<String, u64>) -> Vec<(String, u64)> {
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by(|(a, most), (b, other)| other.cmp(most).then_with(|| a.cmp(b)));
-    counts
+fn convert(Row { key, count, previous }: Row) -> StatisticsRow {
+    StatisticsRow { key, count, previous_count: previous, growth: growth(count, previous) }
 }
 
 fn answer_times(figures: &AnswerFigures) -> AnswerTimes {

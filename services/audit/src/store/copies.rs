@@ -80,7 +80,15 @@ pub(super) async fn store(tx: &Tx<'_>, entries: &[&Copied]) -> Result<(), Failur
         segments.push(segment_row(number, run));
     }
     let columns = [
-        "number", "service", "partition", "incarnation", "first_seq", "last_seq", "previous_hash", "last_hash", "body",
+        "number",
+        "service",
+        "partition",
+        "incarnation",
+        "first_seq",
+        "last_seq",
+        "previous_hash",
+        "last_hash",
+        "body",
     ];
     rows::insert(tx.db, "segments", columns, segments, "").await?;
     let index = index.into_iter().map(|((subject, number), places)| [subject.into(), number.into(), places.into()]);
@@ -304,10 +312,8 @@ mod tests {
 
     #[test]
     fn only_what_follows_itself_shares_a_segment() {
-        let entries: Vec<Copied> = (1..=40)
-            .map(|seq| entry("intake", seq))
-            .chain([entry("intake", 42), entry("assignment", 43)])
-            .collect();
+        let entries: Vec<Copied> =
+            (1..=40).map(|seq| entry("intake", seq)).chain([entry("intake", 42), entry("assignment", 43)]).collect();
         let borrowed: Vec<&Copied> = entries.iter().collect();
         let lengths: Vec<usize> = runs(&borrowed).iter().map(|run| run.len()).collect();
         assert_eq!(lengths, [32, 8, 1, 1]);

@@ -92,9 +92,30 @@ pub(super) struct CaseRow<'a> {
 }
 
 const CASE_COLUMNS: [&str; 24] = [
-    "id", "root", "opened_us", "received_us", "assigned", "executor_id", "first_due_us", "final_due_us", "answer",
-    "stage", "resolved_with", "rated_answer", "first_answer_us", "final_answer_us", "first_work_us", "final_work_us",
-    "reopened_us", "open_deliveries", "rests_until_us", "last_us", "last_type", "state", "waiting", "idle_us",
+    "id",
+    "root",
+    "opened_us",
+    "received_us",
+    "assigned",
+    "executor_id",
+    "first_due_us",
+    "final_due_us",
+    "answer",
+    "stage",
+    "resolved_with",
+    "rated_answer",
+    "first_answer_us",
+    "final_answer_us",
+    "first_work_us",
+    "final_work_us",
+    "reopened_us",
+    "open_deliveries",
+    "rests_until_us",
+    "last_us",
+    "last_type",
+    "state",
+    "waiting",
+    "idle_us",
 ];
 
 pub(super) async fn store_cases(tx: &Tx<'_>, mut cases: Vec<CaseRow<'_>>) -> Result<(), Failure> {
@@ -200,8 +221,23 @@ fn read_question(row: &QueryResult) -> Result<(Uuid, Uuid, Question), DbErr> {
 }
 
 const MESSAGE_COLUMNS: [&str; 17] = [
-    "id", "root", "source_id", "published_us", "received_us", "recorded_us", "intake", "version", "settled_version",
-    "classified", "ratings", "erasure_complied", "last_us", "last_type", "state", "waiting", "idle_us",
+    "id",
+    "root",
+    "source_id",
+    "published_us",
+    "received_us",
+    "recorded_us",
+    "intake",
+    "version",
+    "settled_version",
+    "classified",
+    "ratings",
+    "erasure_complied",
+    "last_us",
+    "last_type",
+    "state",
+    "waiting",
+    "idle_us",
 ];
 
 pub(super) async fn store_messages(
@@ -234,14 +270,10 @@ pub(super) async fn store_messages(
     Ok(())
 }
 
-const QUESTION_COLUMNS: [&str; 9] = [
-    "message_id", "question_id", "topic_group", "topic", "place_id", "present", "in_review", "needs_case", "case_id",
-];
+const QUESTION_COLUMNS: [&str; 9] =
+    ["message_id", "question_id", "topic_group", "topic", "place_id", "present", "in_review", "needs_case", "case_id"];
 
-pub(super) async fn store_questions(
-    tx: &Tx<'_>,
-    mut questions: Vec<(Uuid, Uuid, &Question)>,
-) -> Result<(), Failure> {
+pub(super) async fn store_questions(tx: &Tx<'_>, mut questions: Vec<(Uuid, Uuid, &Question)>) -> Result<(), Failure> {
     questions.sort_by_key(|(message, id, _)| (*message, *id));
     let values = questions.into_iter().map(|(message, id, question)| {
         [
@@ -263,12 +295,9 @@ pub(super) async fn store_questions(
 
 /// The messages whose questions are in these cases: case and message.
 pub(super) async fn members(tx: &Tx<'_>, cases: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, Failure> {
-    rows::select_in(
-        tx.db,
-        "SELECT case_id, message_id FROM questions WHERE case_id IN ({keys})",
-        keys(cases),
-        |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?)),
-    )
+    rows::select_in(tx.db, "SELECT case_id, message_id FROM questions WHERE case_id IN ({keys})", keys(cases), |row| {
+        Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
+    })
     .await
 }
 

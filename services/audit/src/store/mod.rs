@@ -18,7 +18,7 @@ pub use self::{
     projection::Projected,
     standings::{Idle, StuckKey, StuckQuery},
     statistics::{AnswerFigures, Dimension, Selection, Statistics, TimeField},
-    traces::{Place, Traced, TraceStore},
+    traces::{Place, TraceStore, Traced},
     writer::{Command, Reply, Writer},
 };
 
@@ -73,6 +73,7 @@ impl MigrationTrait for Copy {
                 last_us BIGINT NOT NULL, last_type TEXT NOT NULL,
                 state TEXT NOT NULL, waiting BIGINT NOT NULL, idle_us BIGINT NOT NULL, PRIMARY KEY (id)) CLUSTERED;
              CREATE INDEX messages_by_published ON messages (published_us);
+             CREATE INDEX messages_by_received ON messages (received_us);
              CREATE INDEX messages_waiting ON messages (waiting, idle_us, id) WHERE waiting > 0;
              CREATE TABLE questions (
                 message_id UUID NOT NULL, question_id UUID NOT NULL,

@@ -54,7 +54,8 @@ struct Work {
 impl Work {
     async fn load(tx: &Tx<'_>, steps: &[Step]) -> Result<Self, Failure> {
         let cases: BTreeSet<Uuid> = steps.iter().flat_map(|step| step.subjects.cases.iter().copied()).collect();
-        let mut messages: BTreeSet<Uuid> = steps.iter().flat_map(|step| step.subjects.messages.iter().copied()).collect();
+        let mut messages: BTreeSet<Uuid> =
+            steps.iter().flat_map(|step| step.subjects.messages.iter().copied()).collect();
         let cases: Vec<Uuid> = cases.into_iter().collect();
         let mut work = Self::default();
         work.cases.extend(facts::cases(tx, &cases).await?);

@@ -163,8 +163,7 @@ impl Statistics<'_> {
     pub async fn answers(&self, period: Period, now_us: i64) -> Result<AnswerFigures, Error> {
         let source = self.source(Some(Dimension::Executor), period);
         let now = source.values.len() + 1;
-        let picked =
-            format!("WITH picked AS (SELECT DISTINCT c.id AS id {} AND c.id IS NOT NULL)", source.sql);
+        let picked = format!("WITH picked AS (SELECT DISTINCT c.id AS id {} AND c.id IS NOT NULL)", source.sql);
         let mut values = source.values.clone();
         values.push(now_us.into());
         let sql = format!(

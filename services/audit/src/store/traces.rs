@@ -72,7 +72,10 @@ impl TraceStore {
     pub async fn progress(&self) -> Result<(i64, i64), Error> {
         let statement = self.storage.statement("SELECT number, rejected FROM progress WHERE name = 'traces'", []);
         let row = self.storage.reader().query_one_raw(statement).await?;
-        Ok(row.map(|row| Ok::<_, DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).transpose()?.unwrap_or_default())
+        Ok(row
+            .map(|row| Ok::<_, DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?)))
+            .transpose()?
+            .unwrap_or_default())
     }
 
     /// Entries that wait for what caused them, in order of arrival after `after`.

@@ -91,20 +91,14 @@ impl Exporter {
 
     /// Runs until dropped.
     pub(crate) async fn run(mut self) {
-        let mut pause = BACKOFF.0;
         loop {
             match self.advance().await {
-                Ok(moved) => {
-                    pause = BACKOFF.0;
-                    if !moved {
-                        // Told or not: it looks again.
-                        let _ = timeout(POLL, self.projected.notified()).await;
-                    }
-                }
+                Ok(true) => {}
+                // Told or not: it looks again.
+                Ok(false) => drop(timeout(POLL, self.projected.notified()).await),
                 Err(error) => {
-                    tracing::warn!(%error, pause_ms = pause.as_millis(), "lifecycle traces wait");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(BACKOFF.1);
+                    tracing::warn!(%error, "lifecycle traces wait");
+                    sleep(POLL).await;
                 }
             }
         }
@@ -123,11 +117,12 @@ impl Exporter {
         entries.extend(waiting.into_iter().map(|step| traceable(step, true)));
         for segment in &segments {
             let steps = segment.entries().0.into_iter().map(|entry| Step::of(segment, entry));
-            entries.extend(steps.filter(|step| step.subjects.all().next().is_some()).map(|step| traceable(step, false)));
+            entries
+                .extend(steps.filter(|step| step.subjects.all().next().is_some()).map(|step| traceable(step, false)));
         }
         self.resolve(&mut entries).await?;
 
-        let accepted = self.send(&entries).await?;
+        let accepted = self.send(&entries).await;
         let place = |entry: &&Traceable| entry.step.arrival;
         let traced = Traced {
             from,
@@ -232,16 +227,27 @@ impl Exporter {
         Some(spans)
     }
 
-    /// Sends the spans of all entries that have any, in requests of a bounded size.
-    async fn send(&self, entries: &[Traceable]) -> Result<Accepted, Error> {
+    /// Sends the spans of all entries that have any, in requests of a bounded size, each until it is accepted: a receiver
+    /// that takes one of two requests must not be sent the same first one for ever.
+    async fn send(&self, entries: &[Traceable]) -> Accepted {
         let mut spans: Vec<(&Step, &Span)> = Vec::new();
         for entry in entries {
             spans.extend(entry.spans.iter().flatten().map(|span| (&entry.step, span)));
         }
         let mut accepted = Accepted::default();
         for batch in spans.chunks(MOST_SPANS) {
-            accepted.rejected += self.receiver.export(otlp::request(batch)).await?.rejected;
+            let mut pause = BACKOFF.0;
+            accepted.rejected += loop {
+                match self.receiver.export(otlp::request(batch)).await {
+                    Ok(accepted) => break accepted.rejected,
+                    Err(error) => {
+                        tracing::warn!(%error, pause_ms = pause.as_millis(), "lifecycle traces wait");
+                        sleep(pause).await;
+                        pause = (pause * 2).min(BACKOFF.1);
+                    }
+                }
+            };
         }
-        Ok(accepted)
+        accepted
     }
 }

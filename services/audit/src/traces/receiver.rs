@@ -88,7 +88,9 @@ impl Receiver {
                 let (code, message) = (status.code(), status.message());
                 return Err(Error::unavailable(format!("the OTLP receiver answered {code}: {message}")));
             }
-            Err(_) => return Err(Error::unavailable(format!("the OTLP receiver took longer than {} s", PATIENCE.as_secs()))),
+            Err(_) => {
+                return Err(Error::unavailable(format!("the OTLP receiver took longer than {} s", PATIENCE.as_secs())));
+            }
         };
         let rejected = answer.partial_success.as_ref().map_or(0, |partial| partial.rejected_spans.max(0));
         if let Some(partial) = answer.partial_success.filter(|_| rejected > 0) {
@@ -104,7 +106,8 @@ fn parse_headers(headers: &str) -> anyhow::Result<MetadataMap> {
     for pair in headers.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (key, value) = pair.split_once('=').context("OTEL_EXPORTER_OTLP_HEADERS: key=value is expected")?;
         // The value may be a secret: no error repeats it.
-        let key: MetadataKey<_> = key.trim().to_ascii_lowercase().parse().context("OTEL_EXPORTER_OTLP_HEADERS: a key")?;
+        let key: MetadataKey<_> =
+            key.trim().to_ascii_lowercase().parse().context("OTEL_EXPORTER_OTLP_HEADERS: a key")?;
         let value: MetadataValue<_> = value.trim().parse().context("OTEL_EXPORTER_OTLP_HEADERS: a value")?;
         map.insert(key, value);
     }

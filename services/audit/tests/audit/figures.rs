@@ -64,10 +64,15 @@ async fn messages_are_counted_once_under_each_value_with_growth() {
         let states: Vec<(&str, u64)> = response.state_counts.iter().map(|s| (s.state.as_str(), s.count)).collect();
         assert_eq!(states, [("JOINED", 3), ("RECEIVED", 1)]);
 
-        let places = count(&mut audit, GetStatisticsRequest { dimension: StatisticsDimension::Place.into(), ..today.clone() }).await;
+        let places =
+            count(&mut audit, GetStatisticsRequest { dimension: StatisticsDimension::Place.into(), ..today.clone() })
+                .await;
         assert_eq!(rows(&places)[0], ("vladivostok", 3, 1, Some(2.0)));
-        let executors =
-            count(&mut audit, GetStatisticsRequest { dimension: StatisticsDimension::Executor.into(), ..today.clone() }).await;
+        let executors = count(
+            &mut audit,
+            GetStatisticsRequest { dimension: StatisticsDimension::Executor.into(), ..today.clone() },
+        )
+        .await;
         assert_eq!(rows(&executors), [("city-roads", 3, 1, Some(2.0)), ("", 1, 0, None)]);
         let filter = StatisticsFilter { topic: "waste.bins".into(), ..Default::default() };
         let filtered = GetStatisticsRequest { filter: Some(filter), ..today.clone() };
@@ -84,12 +89,18 @@ async fn messages_are_counted_once_under_each_value_with_growth() {
         let mut questions = questions;
         questions[0].topic_group = "waste".into();
         questions[0].topic = "waste.bins".into();
-        world.say(("message", both.message), &[both.message], None, 40, &ClassificationCorrected {
-            message_id: both.message.to_string(),
-            message_version: 1,
-            questions,
-            ..Default::default()
-        });
+        world.say(
+            ("message", both.message),
+            &[both.message],
+            None,
+            40,
+            &ClassificationCorrected {
+                message_id: both.message.to_string(),
+                message_version: 1,
+                questions,
+                ..Default::default()
+            },
+        );
         audit.see(&world).await;
         let response = count(&mut audit, today).await;
         assert_eq!(rows(&response), [("roads", 2, 1, Some(1.0)), ("", 1, 0, None), ("waste", 1, 0, None)]);
@@ -109,12 +120,17 @@ async fn months_and_years_are_those_of_the_region() {
         }
         audit.see(&world).await;
         let months = count(&mut audit, by(StatisticsDimension::Month)).await;
-        assert_eq!(rows(&months), [
-            ("2019-11", 1, 0, None),
-            ("2019-12", 0, 1, Some(-1.0)),
-            ("2020-11", 4, 0, None),
-            ("2020-12", 1, 4, Some(-0.75)),
-        ], "{}", database.name);
+        assert_eq!(
+            rows(&months),
+            [
+                ("2019-11", 1, 0, None),
+                ("2019-12", 0, 1, Some(-1.0)),
+                ("2020-11", 4, 0, None),
+                ("2020-12", 1, 4, Some(-0.75)),
+            ],
+            "{}",
+            database.name
+        );
         let years = count(&mut audit, by(StatisticsDimension::Year)).await;
         assert_eq!(rows(&years), [("2019", 1, 0, None), ("2020", 5, 1, Some(4.0))]);
         assert_eq!(years.previous_message_count, 0);
@@ -151,7 +167,8 @@ async fn answer_times_are_working_times_and_survive_a_reopening() {
         // The quick answer did not hold.
         let reopened = CaseReopened { case_id: quick.case.to_string(), reopen_count: 1, ..Default::default() };
         world.say(("case", quick.case), &[quick.message], None, 2 * DAY, &reopened);
-        let again = CaseAssigned { case_id: quick.case.to_string(), executor_id: "city-roads".into(), ..Default::default() };
+        let again =
+            CaseAssigned { case_id: quick.case.to_string(), executor_id: "city-roads".into(), ..Default::default() };
         world.say(("case", quick.case), &[quick.message], None, 2 * DAY, &again);
         audit.see(&world).await;
         let response = count(&mut audit, by(StatisticsDimension::State)).await;

@@ -35,21 +35,26 @@ async fn a_whole_life_is_told_with_every_other_service_down() {
 
         let life = audit.of_message(told.message).await;
         let steps: Vec<(&str, u32)> = life.steps.iter().map(|step| (short(&step.r#type), step.depth)).collect();
-        assert_eq!(steps, [
-            ("MessageReceived", 0),
-            ("MessageClassified", 1),
-            ("CaseOpened", 2),
-            ("CaseAssigned", 2),
-            ("CaseAccepted", 0),
-            ("WorkStarted", 0),
-            ("AnswerDrafted", 0),
-            ("AnswerApproved", 0),
-            ("AnswerPublished", 0),
-            ("CaseResolved", 1),
-            ("AnswerDelivered", 0),
-            ("RatingRecorded", 0),
-            ("CaseClosed", 1),
-        ], "{}", database.name);
+        assert_eq!(
+            steps,
+            [
+                ("MessageReceived", 0),
+                ("MessageClassified", 1),
+                ("CaseOpened", 2),
+                ("CaseAssigned", 2),
+                ("CaseAccepted", 0),
+                ("WorkStarted", 0),
+                ("AnswerDrafted", 0),
+                ("AnswerApproved", 0),
+                ("AnswerPublished", 0),
+                ("CaseResolved", 1),
+                ("AnswerDelivered", 0),
+                ("RatingRecorded", 0),
+                ("CaseClosed", 1),
+            ],
+            "{}",
+            database.name
+        );
         assert_eq!((life.state.as_str(), life.complete, life.verified), ("RATED", true, true));
         assert_eq!(life.problems, []);
         assert_eq!(life.trace_id, told.message.simple().to_string());
@@ -79,17 +84,21 @@ async fn states_follow_the_lifecycle_in_whatever_order_ledgers_arrive() {
 
         let (received, _) = world.receive(ICE, 0);
         let (rejected, cause) = world.receive(ICE, 0);
-        world.say(("message", rejected), &[], Some(cause), 0, &MessageRejected {
-            message_id: rejected.to_string(),
-            version: 1,
-            ..Default::default()
-        });
+        world.say(
+            ("message", rejected),
+            &[],
+            Some(cause),
+            0,
+            &MessageRejected { message_id: rejected.to_string(), version: 1, ..Default::default() },
+        );
         let (unreadable, cause) = world.receive(ICE, 0);
-        world.say(("message", unreadable), &[], Some(cause), 0, &MessageNotClassified {
-            message_id: unreadable.to_string(),
-            message_version: 1,
-            ..Default::default()
-        });
+        world.say(
+            ("message", unreadable),
+            &[],
+            Some(cause),
+            0,
+            &MessageNotClassified { message_id: unreadable.to_string(), message_version: 1, ..Default::default() },
+        );
         let (spam, cause) = world.receive(ICE, 0);
         let mut question = World::question(spam, 1, ICE);
         question.kind = QuestionKind::Spam.into();
@@ -103,7 +112,8 @@ async fn states_follow_the_lifecycle_in_whatever_order_ledgers_arrive() {
         let (reviewed, cause) = world.receive(ICE, 0);
         let mut question = World::question(reviewed, 1, ICE);
         question.decision = Decision::Review.into();
-        let entry = world.say(("message", reviewed), &[], Some(cause), 0, &classified(reviewed, 1, vec![question.clone()]));
+        let entry =
+            world.say(("message", reviewed), &[], Some(cause), 0, &classified(reviewed, 1, vec![question.clone()]));
         let asked = ReviewRequested { message_id: reviewed.to_string(), message_version: 1, ..Default::default() };
         world.say(("message", reviewed), &[], Some(entry), 0, &asked);
         audit.see(&world).await;
@@ -121,12 +131,18 @@ async fn states_follow_the_lifecycle_in_whatever_order_ledgers_arrive() {
         }
 
         question.decision = Decision::Human.into();
-        world.say(("message", reviewed), &[], None, minute, &ClassificationCorrected {
-            message_id: reviewed.to_string(),
-            message_version: 1,
-            questions: vec![question],
-            ..Default::default()
-        });
+        world.say(
+            ("message", reviewed),
+            &[],
+            None,
+            minute,
+            &ClassificationCorrected {
+                message_id: reviewed.to_string(),
+                message_version: 1,
+                questions: vec![question],
+                ..Default::default()
+            },
+        );
         let told = world.assign(ICE, 0);
         let assigned = audit_state(&mut audit, &world, told.case).await;
         assert_eq!(assigned, "ASSIGNED");
@@ -258,11 +274,10 @@ async fn problems_are_named() {
     world.clock.advance_to(world.at(60 * 24 * 3));
     let life = audit.of_message(told.message).await;
     let kinds: Vec<LifecycleProblemKind> = life.problems.iter().map(|problem| problem.kind()).collect();
-    assert_eq!(kinds, [
-        LifecycleProblemKind::ImpossibleStep,
-        LifecycleProblemKind::MissingCause,
-        LifecycleProblemKind::Stuck,
-    ]);
+    assert_eq!(
+        kinds,
+        [LifecycleProblemKind::ImpossibleStep, LifecycleProblemKind::MissingCause, LifecycleProblemKind::Stuck,]
+    );
     assert!(life.problems[1].detail.contains(&missing.to_string()));
     assert_eq!(life.problems[0].service, "assignment");
     audit.stop().await;
@@ -275,9 +290,8 @@ async fn bad_requests_are_refused() {
     let database = testing::sqlite();
     let mut audit = world.audit(&database, "").await;
     audit.see(&world).await;
-    let mut code = async |subject| {
-        audit.client.get_lifecycle(GetLifecycleRequest { subject }).await.unwrap_err().code()
-    };
+    let mut code =
+        async |subject| audit.client.get_lifecycle(GetLifecycleRequest { subject }).await.unwrap_err().code();
     assert_eq!(code(None).await, Code::InvalidArgument);
     assert_eq!(code(Some(Subject::MessageId("7".into()))).await, Code::InvalidArgument);
     assert_eq!(code(Some(Subject::MessageId(Uuid::new_v4().to_string()))).await, Code::NotFound);

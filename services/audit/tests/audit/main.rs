@@ -5,5 +5,6 @@ mod lifecycles;
 mod peers;
 mod proof;
 mod receiver;
+mod scratch;
 mod traces;
 mod world;

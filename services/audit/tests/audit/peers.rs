@@ -1,6 +1,7 @@
 //! Services that audit follows: hand-made ledgers behind the real contract.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex},
 };
@@ -13,9 +14,12 @@ use otklik_proto::ledger::v1::{
     ledger_service_server::{LedgerService, LedgerServiceServer},
 };
 use prost::Message;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::Router},
+};
 use uuid::Uuid;
 
 /// Entries in one response of a stream.
@@ -75,24 +79,44 @@ impl Ledger {
     }
 
     /// Serves the ledger on a port of its own.
-    pub async fn serve(&self) -> Peer {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap());
+    pub fn serve(&self) -> Peer {
         let service = LedgerServiceServer::new(self.clone()).max_encoding_message_size(64 << 20);
-        let server = Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
-        Peer { uri, server: tokio::spawn(async move { server.await.unwrap() }) }
+        let server = Killable::serve("127.0.0.1:0".parse().unwrap(), Server::builder().add_service(service));
+        Peer { uri: format!("http://{}", server.address), _server: server }
     }
 }
 
 /// A served ledger; gone when dropped.
 pub struct Peer {
     pub uri: String,
-    server: JoinHandle<()>,
+    _server: Killable,
 }
 
-impl Drop for Peer {
+/// A server that ends with all its connections when dropped, as a killed process does.
+pub struct Killable {
+    pub address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Killable {
+    pub fn serve(address: SocketAddr, router: Router) -> Self {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            router.serve_with_incoming(incoming).await.unwrap();
+        });
+        Self { address, runtime: Some(runtime) }
+    }
+}
+
+impl Drop for Killable {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

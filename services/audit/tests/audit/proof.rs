@@ -1,7 +1,9 @@
 //! Verification: what was altered after it was copied is found and named.
 
 use otklik_chassis::testing::{self, TestDatabase};
-use otklik_proto::audit::v1::{LedgerVerification, VerificationFailure, VerifyLedgersRequest};
+use otklik_proto::audit::v1::{
+    GetStatisticsRequest, LedgerVerification, StatisticsDimension, VerificationFailure, VerifyLedgersRequest,
+};
 use sea_orm::{ConnectionTrait, Value};
 use tonic::Code;
 
@@ -79,8 +81,12 @@ async fn a_tampered_entry_is_named() {
 
         // The third reception is made out to be of another source.
         let (number, mut bytes) = body(&database, "intake").await;
-        let places: Vec<usize> =
-            bytes.windows(ICE.source.len()).enumerate().filter(|(_, w)| *w == ICE.source.as_bytes()).map(|(i, _)| i).collect();
+        let places: Vec<usize> = bytes
+            .windows(ICE.source.len())
+            .enumerate()
+            .filter(|(_, w)| *w == ICE.source.as_bytes())
+            .map(|(i, _)| i)
+            .collect();
         bytes[places[2]] ^= 1;
         tamper(&database, "UPDATE segments SET body = $1 WHERE number = $2", vec![bytes.into(), number.into()]).await;
 
@@ -150,12 +156,12 @@ async fn a_service_with_another_ledger_is_found_out() {
     // Restored from a backup: the same incarnation, other entries; and made anew.
     let mut restored = Ledger::new("intake");
     restored.incarnation = world.ledgers["intake"].incarnation;
-    world.peers.insert("intake", restored.serve().await);
+    world.peers.insert("intake", restored.serve());
     world.ledgers.insert("intake", restored);
     world.receive(ICE, 1);
     world.receive(ICE, 2);
     let anew = Ledger::new("assignment");
-    world.peers.insert("assignment", anew.serve().await);
+    world.peers.insert("assignment", anew.serve());
 
     let mut audit = world.audit(&database, "").await;
     let (intact, verifications) = verify(&mut audit, &["intake", "assignment"]).await;
@@ -164,4 +170,39 @@ async fn a_service_with_another_ledger_is_found_out() {
         assert_eq!(verification.failure(), VerificationFailure::Forked, "{verification:?}");
     }
     audit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_a_database_without_losing_or_doubling_anything() {
+    let Some(database) = testing::postgres().await else { return };
+    let world = World::new().await;
+    let mut first = world.audit(&database, "").await;
+    let mut second = world.audit(&database, "").await;
+    let mut told = Vec::new();
+    for minutes in 0..200 {
+        told.push(world.close(world.answer(world.assign(ICE, minutes), 100 + minutes), 200 + minutes));
+        if minutes % 20 == 0 {
+            // So that both come to copy.
+            tokio::task::yield_now().await;
+            first.see(&world).await;
+        }
+    }
+    first.see(&world).await;
+    let request = GetStatisticsRequest { dimension: StatisticsDimension::State.into(), ..Default::default() };
+    for audit in [&mut first, &mut second] {
+        let (intact, verifications) = verify(audit, &[]).await;
+        assert!(intact, "{verifications:?}");
+        assert!(verifications.iter().all(|v| v.verified_seq == world.ledgers[v.service.as_str()].len() as u64));
+        let figures = audit.client.get_statistics(request.clone()).await.unwrap().into_inner();
+        assert_eq!((figures.message_count, figures.case_count), (200, 200));
+        assert_eq!(
+            figures.state_counts.iter().map(|s| (s.state.as_str(), s.count)).collect::<Vec<_>>(),
+            [("RATED", 200)]
+        );
+        for one in &told[..10] {
+            assert_eq!(audit.of_message(one.message).await.steps.len(), 13);
+        }
+    }
+    first.stop().await;
+    second.stop().await;
 }

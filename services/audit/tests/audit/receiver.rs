@@ -19,9 +19,9 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use prost::Message;
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
+
+use crate::peers::Killable;
 
 /// Trace id and span id.
 pub type Key = (Vec<u8>, Vec<u8>);
@@ -55,12 +55,9 @@ impl Collector {
     }
 
     /// Serves on an address; port 0 takes any.
-    pub async fn serve(&self, address: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub fn serve(&self, address: SocketAddr) -> Killable {
         let service = TraceServiceServer::new(self.clone()).max_decoding_message_size(64 << 20);
-        let server = Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
-        (address, tokio::spawn(async move { server.await.unwrap() }))
+        Killable::serve(address, Server::builder().add_service(service))
     }
 
     /// Every span once: the service and the span.

@@ -17,8 +17,8 @@ use otklik_proto::{
         CaseAccepted, CaseAssigned, CaseClosed, CaseOpened, CaseResolved, CloseKind, Deadline, DeadlineKind, Outcome,
         WorkStarted,
     },
-    audit::v1::{Lifecycle, audit_service_client::AuditServiceClient},
     audit::v1::{GetLifecycleRequest, get_lifecycle_request::Subject},
+    audit::v1::{Lifecycle, audit_service_client::AuditServiceClient},
     classification::v1::{ClassifiedQuestion, Decision, MessageClassified, QuestionKind},
     feedback::v1::{AnswerApproved, AnswerDelivered, AnswerDrafted, AnswerKind, AnswerPublished, RatingRecorded},
     intake::v1::{MessageOrigin, MessageReceived},
@@ -49,7 +49,6 @@ pub struct World {
 pub struct Told {
     pub message: Uuid,
     pub case: Uuid,
-    pub question: Uuid,
     pub answer: Uuid,
     /// The last entry of each service.
     pub last: Uuid,
@@ -84,7 +83,7 @@ impl World {
         };
         for service in ["intake", "classification", "assignment", "feedback"] {
             let ledger = Ledger::new(service);
-            world.peers.insert(service, ledger.serve().await);
+            world.peers.insert(service, ledger.serve());
             world.ledgers.insert(service, ledger);
         }
         world
@@ -163,7 +162,6 @@ impl World {
         };
         let classified = self.say(("message", message), &[message], Some(received), minutes, &classified);
         let case = new_id(self.at(minutes));
-        let question_id: Uuid = question.question_id.parse().unwrap();
         let opened = CaseOpened {
             case_id: case.to_string(),
             message_id: message.to_string(),
@@ -185,7 +183,7 @@ impl World {
             ..Default::default()
         };
         let last = self.say(("case", case), &[message, case], Some(classified), minutes, &assigned);
-        Told { message, case, question: question_id, answer: new_id(self.at(minutes)), last }
+        Told { message, case, answer: new_id(self.at(minutes)), last }
     }
 
     /// The case is worked on and answered so many minutes after the start; the answer reaches the author.
@@ -200,10 +198,16 @@ impl World {
         self.say(of_case, &both, None, minutes - 3, &accepted);
         let started = WorkStarted { case_id: case_id.clone(), ..Default::default() };
         self.say(of_case, &both, None, minutes - 2, &started);
-        let drafted =
-            AnswerDrafted { answer_id: answer_id.clone(), case_id: case_id.clone(), kind, outcome, ..Default::default() };
+        let drafted = AnswerDrafted {
+            answer_id: answer_id.clone(),
+            case_id: case_id.clone(),
+            kind,
+            outcome,
+            ..Default::default()
+        };
         self.say(of_case, &both, None, minutes - 1, &drafted);
-        let approved = AnswerApproved { answer_id: answer_id.clone(), case_id: case_id.clone(), kind, ..Default::default() };
+        let approved =
+            AnswerApproved { answer_id: answer_id.clone(), case_id: case_id.clone(), kind, ..Default::default() };
         self.say(of_case, &both, None, minutes - 1, &approved);
         let published = AnswerPublished {
             answer_id: answer_id.clone(),

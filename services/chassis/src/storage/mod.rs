@@ -159,7 +159,23 @@ impl Storage {
     /// # Errors
     /// An outage, or [`Error::Internal`] naming the migration that failed.
     pub async fn migrate<M: MigratorTrait>(&self) -> Result<(), Error> {
-        migration::House::<M>::up(&self.inner.write, None).await.map_err(Error::from)
+        // Replicas that start together on an empty PostgreSQL would make the same tables at once: one at a time.
+        let turn = match self.inner.backend {
+            DbBackend::Sqlite => None,
+            _ => {
+                let turn = self.begin().await?;
+                turn.query_one_raw(
+                    self.statement("SELECT 1 AS turn FROM pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()]),
+                )
+                .await?;
+                Some(turn)
+            }
+        };
+        migration::House::<M>::up(&self.inner.write, None).await?;
+        if let Some(turn) = turn {
+            turn.commit().await?;
+        }
+        Ok(())
     }
 
     /// Whether every migration known to this binary has been applied.
@@ -260,5 +276,7 @@ impl Storage {
     }
 }
 
+/// The advisory lock of whoever migrates a PostgreSQL database; any number that nobody else uses.
+const MIGRATION_LOCK: i64 = 0x6f74_6b6c_696b;
 /// How often the database is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 //! Row counts are split into powers of two (and key lists padded to them), so that each table needs
 //! only a handful of prepared statements whatever the size of a batch.
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
 use super::Failure;
 
@@ -71,7 +71,7 @@ fn statements<C: ConnectionTrait, const N: usize>(
         sql.push_str(&head);
         for row in 0..count {
             sql.push_str(if row == 0 { "(" } else { ", (" });
-            push_placeholders(&mut sql, row * N, N);
+            push_placeholders(db.get_database_backend(), &mut sql, row * N, N);
             sql.push(')');
         }
         sql.push(' ');
@@ -99,7 +99,7 @@ pub async fn select_in<C: ConnectionTrait, T>(
         // A repeated key in an IN list changes nothing.
         values.resize(chunk.len().next_power_of_two(), chunk[chunk.len() - 1].clone());
         let mut list = String::with_capacity(values.len() * 5);
-        push_placeholders(&mut list, 0, values.len());
+        push_placeholders(db.get_database_backend(), &mut list, 0, values.len());
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql.replace("{keys}", &list), values);
         for row in db.query_all_raw(statement).await? {
             found.push(read(&row)?);
@@ -108,11 +108,16 @@ pub async fn select_in<C: ConnectionTrait, T>(
     Ok(found)
 }
 
-fn push_placeholders(sql: &mut String, before: usize, count: usize) {
+/// SQLite takes `$1` for a name, and looks every name up from the beginning of the list when it is bound: the time of a
+/// statement would grow with the square of its values. `?` has no name.
+fn push_placeholders(backend: DbBackend, sql: &mut String, before: usize, count: usize) {
     use std::fmt::Write;
     for n in 0..count {
         let comma = if n == 0 { "" } else { ", " };
-        let _ = write!(sql, "{comma}${}", before + n + 1);
+        let _ = match backend {
+            DbBackend::Sqlite => write!(sql, "{comma}?"),
+            _ => write!(sql, "{comma}${}", before + n + 1),
+        };
     }
 }
 

@@ -4,6 +4,7 @@ pub mod channel;
 pub mod desk;
 mod outcome;
 pub mod script;
+mod speed;
 mod world;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
@@ -75,13 +76,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         channel_uri: Some(adapter.uri().to_owned()),
         without: Vec::new(),
     };
-    let mut suite = Suite::start(&options, Arc::new(clock.clone())).await?;
+    let mut suite = Box::pin(Suite::start(&options, Arc::new(clock.clone()))).await?;
     let uri = suite.uris().get("channel").cloned().unwrap_or_default();
     let channel = client::connect(&uri, &otklik_chassis::config::Client::default())?;
     file.get_or_init(|| ChannelAdapterServiceClient::new(channel));
     let lived = live(&suite, clock, lines, span, arguments.json).await;
     let report = match lived {
-        Ok(world) => outcome::gather(&suite.clients()?, &world, &data_dir).await,
+        Ok(world) => outcome::gather(&suite.clients()?, &world, &data_dir, arguments.region_dir.as_deref()).await,
         Err(error) => Err(error),
     };
     let stopped = suite.stop().await;

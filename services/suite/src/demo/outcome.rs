@@ -12,7 +12,10 @@ use otklik_proto::audit::v1::{
 use otklik_proto::time::from_micros;
 use serde_json::json;
 
-use super::Lived;
+use super::{
+    Lived,
+    speed::{self, Speed},
+};
 use crate::{
     clients::Clients,
     command::titles,
@@ -28,6 +31,7 @@ pub struct Report {
     happened: super::world::Happened,
     by_topic: GetStatisticsResponse,
     by_month: GetStatisticsResponse,
+    speed: Vec<Speed>,
     titles: HashMap<String, String>,
     /// Lifecycles that are not complete, not verified, or have problems.
     unsound: Vec<Lifecycle>,
@@ -37,17 +41,25 @@ pub struct Report {
     entries: u64,
 }
 
+/// The most steps of the lifecycle that is shown, so that it fits a screen.
+const EXAMPLE_STEPS: usize = 32;
 /// Lifecycles asked for at once.
 const AT_ONCE: usize = 16;
 
 /// Asks the suite what happened.
-pub async fn gather(clients: &Clients, lived: &Lived, data_dir: &Path) -> anyhow::Result<Report> {
+pub async fn gather(
+    clients: &Clients,
+    lived: &Lived,
+    data_dir: &Path,
+    region_dir: Option<&Path>,
+) -> anyhow::Result<Report> {
     let ids = lived.happened.message_ids.iter();
     let lifecycles: Vec<Lifecycle> =
         stream::iter(ids.map(|id| lifecycle(clients, id))).buffer_unordered(AT_ONCE).try_collect().await?;
     let messages = lifecycles.len();
     let example = lifecycles
         .iter()
+        .filter(|l| l.steps.len() <= EXAMPLE_STEPS)
         .max_by_key(|l| (l.case_ids.len().min(2), l.steps.len(), l.subject_id.clone()))
         .cloned()
         .unwrap_or_default();
@@ -60,6 +72,7 @@ pub async fn gather(clients: &Clients, lived: &Lived, data_dir: &Path) -> anyhow
         messages,
         by_topic: statistics(clients, StatisticsDimension::TopicGroup, halves(lived.span)).await?,
         by_month: statistics(clients, StatisticsDimension::Month, None).await?,
+        speed: speed::measure(clients, region_dir).await?,
         titles: titles(clients).await?,
         unsound,
         example,
@@ -122,6 +135,8 @@ impl Report {
         say(report::statistics::table(&self.by_topic, "topic group", &self.titles));
         say("\nWhen they wrote");
         say(report::statistics::table(&self.by_month, "month", &HashMap::new()));
+        say("\nHow fast they were answered, in working hours of the executors' desks");
+        say(speed::table(&self.speed));
         say("\nOne life, from the message to its end");
         say(report::lifecycle::tree(&self.example, &zone));
         say("The ledgers");
@@ -165,6 +180,7 @@ impl Report {
             "reviews": self.happened.reviewed, "acts": self.happened.acts, "overtaken": self.happened.overtaken,
             "entries": self.entries, "copies_intact": self.copies_intact, "ledgers": self.verified,
             "topic_groups": report::statistics::to_json(&self.by_topic),
+            "answer_speed": self.speed.iter().map(Speed::to_json).collect::<Vec<_>>(),
             "months": report::statistics::to_json(&self.by_month),
             "example": report::lifecycle::to_json(&self.example),
             "unsound": self.unsound.iter().map(report::lifecycle::to_json).collect::<Vec<_>>(),

@@ -32,9 +32,9 @@ use crate::{
 };
 
 /// Time passes in steps no longer than this, so that what falls due in between happens near its time.
-const LONGEST_STEP: SignedDuration = SignedDuration::from_hours(6);
+const LONGEST_STEP: SignedDuration = SignedDuration::from_hours(12);
 /// What happens within so much time of each other is done before everybody looks again.
-const WINDOW: SignedDuration = SignedDuration::from_mins(20);
+const WINDOW: SignedDuration = SignedDuration::from_mins(60);
 /// How long after the last event the world waits for windows to close: the longest rating window and then some.
 const AFTERMATH: SignedDuration = SignedDuration::from_hours(24 * 60);
 
@@ -143,14 +143,17 @@ impl World {
         while let Some(Reverse((at, ..))) = self.events.peek() {
             let at = *at;
             self.pass_time(at).await?;
+            let mut news = false;
             while let Some(Reverse((next, ..))) = self.events.peek()
                 && *next <= at + WINDOW
             {
                 let Some(Reverse((next, _, event))) = self.events.pop() else { break };
                 self.clock.advance_to(next);
-                self.happen(event).await?;
+                news |= self.happen(event).await?;
             }
-            self.look_around().await?;
+            if news {
+                self.look_around().await?;
+            }
         }
         let end = self.clock.now() + AFTERMATH;
         while self.open_cases().await? > 0 {
@@ -175,10 +178,11 @@ impl World {
         Ok(())
     }
 
-    async fn happen(&mut self, event: Event) -> anyhow::Result<()> {
+    /// Returns whether somebody's list may have become longer.
+    async fn happen(&mut self, event: Event) -> anyhow::Result<bool> {
         match event {
-            Event::Arrive(index) => self.arrive(index).await,
-            Event::Review(message_id) => self.review(&message_id).await,
+            Event::Arrive(index) => self.arrive(index).await.map(|()| true),
+            Event::Review(message_id) => self.review(&message_id).await.map(|()| true),
             Event::Act(case_id) => self.act(&case_id).await,
         }
     }
@@ -314,9 +318,9 @@ impl World {
         self.schedule(at, Event::Act(case_id.to_owned()));
     }
 
-    async fn act(&mut self, case_id: &str) -> anyhow::Result<()> {
-        let Some(mut plan) = self.plans.remove(case_id) else { return Ok(()) };
-        let Some(act) = plan.next.take() else { return Ok(()) };
+    async fn act(&mut self, case_id: &str) -> anyhow::Result<bool> {
+        let Some(mut plan) = self.plans.remove(case_id) else { return Ok(false) };
+        let Some(act) = plan.next.take() else { return Ok(false) };
         let result = match act {
             Act::Rate => self.rate(&plan).await,
             act => self.desk.act(act, &mut plan.file, plan.seed).await,
@@ -327,16 +331,16 @@ impl World {
             Err(status) if status.code() == Code::FailedPrecondition => {
                 tracing::debug!(case_id, ?act, message = status.message(), "overtaken");
                 self.happened.overtaken += 1;
-                return Ok(());
+                return Ok(true);
             }
             Err(status) => return Err(status).with_context(|| format!("{act:?} of case {case_id}")),
         }
         if act == Act::Rate {
-            return Ok(());
+            return Ok(true);
         }
         self.plans.insert(case_id.to_owned(), plan);
         self.plan_next(case_id);
-        Ok(())
+        Ok(false)
     }
 
     async fn rate(&mut self, plan: &Plan) -> Result<(), Status> {

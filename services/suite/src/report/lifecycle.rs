@@ -36,7 +36,8 @@ fn problem_name(kind: LifecycleProblemKind) -> String {
 fn line(step: &LifecycleStep, zone: &TimeZone) -> String {
     let name = step.r#type.rsplit('.').next().unwrap_or_default();
     let actor = step.actor.as_ref().map(|a| format!("{} ({})", a.subject, a.role)).unwrap_or_default();
-    let mut details: Vec<String> = step.details.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let mut details: Vec<String> =
+        step.details.iter().filter(|(key, _)| is_telling(key)).map(|(k, v)| format!("{k}={}", short(v))).collect();
     details.sort();
     if !step.reason.is_empty() {
         details.insert(0, step.reason.clone());
@@ -49,6 +50,32 @@ fn line(step: &LifecycleStep, zone: &TimeZone) -> String {
         if details.is_empty() { "" } else { "  " },
         details.join(" "),
     )
+}
+
+/// Details a person wants to see at a glance; the rest is in the JSON.
+fn is_telling(key: &str) -> bool {
+    const TELLING: [&str; 13] = [
+        "source_id",
+        "executor_id",
+        "rule_id",
+        "fallback",
+        "outcome",
+        "score",
+        "satisfied",
+        "kind",
+        "attempts",
+        "questions[0].topic",
+        "questions[1].topic",
+        "questions[2].topic",
+        "reopen_count",
+    ];
+    TELLING.contains(&key)
+}
+
+/// A value without the prefix that enumerations of the contract have.
+fn short(value: &str) -> &str {
+    const PREFIXES: [&str; 4] = ["ANSWER_KIND_", "CLOSE_KIND_", "OUTCOME_", "SOURCE_KIND_"];
+    PREFIXES.iter().find_map(|prefix| value.strip_prefix(prefix)).unwrap_or(value)
 }
 
 fn time(at: Option<&prost_types::Timestamp>, zone: &TimeZone) -> String {

@@ -4,12 +4,12 @@ pub mod lifecycle;
 pub mod statistics;
 pub mod verification;
 
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 
 /// An empty table in the house's style.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_preset(UTF8_BORDERS_ONLY).set_header(header);
     table
 }
 
