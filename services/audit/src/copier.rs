@@ -1,10 +1,10 @@
 //! Follows one service's ledger and copies all of it. The chain is verified by the consumer before anything gets here.
 
+use async_trait::async_trait;
 use otklik_chassis::{
     consumer::{Incoming, Prepared, Subscriber},
     error::Error,
 };
-use sea_orm_migration::async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{

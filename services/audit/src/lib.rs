@@ -19,6 +19,7 @@ pub mod verify;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use otklik_chassis::{
     foundation::Foundation,
     region::{Files, Problems},
@@ -26,7 +27,6 @@ use otklik_chassis::{
     sized,
 };
 use otklik_proto::audit::v1::audit_service_server::AuditServiceServer;
-use sea_orm_migration::async_trait::async_trait;
 use tokio::sync::Notify;
 use tonic::service::Routes;
 

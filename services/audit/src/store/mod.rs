@@ -8,8 +8,9 @@ mod statistics;
 mod traces;
 mod writer;
 
+use async_trait::async_trait;
 use sea_orm::DbErr;
-use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait::async_trait};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 
 use otklik_chassis::storage::ddl;
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use otklik_chassis::{
     lane::{Apply, Effect, Outcome, Tx},
     storage::Failure,
 };
-use sea_orm_migration::async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{

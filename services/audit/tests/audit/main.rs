@@ -5,6 +5,5 @@ mod lifecycles;
 mod peers;
 mod proof;
 mod receiver;
-mod scratch;
 mod traces;
 mod world;
