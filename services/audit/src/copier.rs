@@ -1,5 +1,7 @@
 //! Follows one service's ledger and copies all of it. The chain is verified by the consumer before anything gets here.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use otklik_chassis::{
     consumer::{Incoming, Prepared, Subscriber},
@@ -29,6 +31,11 @@ impl Subscriber for Copier {
 
     fn takes_everything(&self) -> bool {
         true
+    }
+
+    /// Nobody's next step waits for a copy: fewer and larger segments are worth a moment.
+    fn pace(&self) -> Duration {
+        Duration::from_millis(50)
     }
 
     async fn prepare(&self, entries: &[Incoming]) -> Result<Vec<Prepared<Command>>, Error> {

@@ -205,7 +205,7 @@ async fn continues(ledger: &LedgerKey, chain: &Chain, channel: Channel) -> bool 
         seq: chain.seq,
         hash: chain.hash.clone().into(),
     };
-    let request = StreamEntriesRequest { after: vec![after], skipped_types: Vec::new(), max_batch: 1 };
+    let request = StreamEntriesRequest { after: vec![after], max_batch: 1, ..Default::default() };
     let mut client = sized!(LedgerServiceClient::new(channel));
     let opened = tokio::time::timeout(PATIENCE, async {
         let mut stream = client.stream_entries(request).await?.into_inner();

@@ -22,3 +22,8 @@ pub mod storage;
 pub mod telemetry;
 pub mod testing;
 pub mod validate;
+
+/// The allocator of every binary: batches of small values are made and dropped in different threads, which the
+/// system's allocator answers with locks and consolidation.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

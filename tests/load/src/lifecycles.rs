@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Cases being worked on at once.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 512;
 
 /// Lives through `count` messages' cases and measures how many a second are closed.
 pub async fn measure(server: &Server, count: u64) -> anyhow::Result<Value> {

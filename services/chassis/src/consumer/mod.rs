@@ -41,6 +41,12 @@ pub trait Subscriber: Send + Sync + 'static {
     /// entry is said by [`Prepared::Refuse`].
     async fn prepare(&self, entries: &[Incoming]) -> Result<Vec<Prepared<Self::Command>>, Error>;
 
+    /// How close batches that are not full may follow each other: each costs a transaction, so a little patience
+    /// under load saves most of them, while a lone entry still travels at once.
+    fn pace(&self) -> Duration {
+        Duration::from_millis(10)
+    }
+
     /// Whether every entry is wanted, known type or not, and the hash chain is verified before anything is
     /// prepared: for who keeps copies.
     fn takes_everything(&self) -> bool {

@@ -64,6 +64,7 @@ where
             after: stored.iter().map(position).collect(),
             skipped_types: self.skipped_types(),
             max_batch: BATCH,
+            pace: prost_types::Duration::try_from(self.subscriber.pace()).ok(),
         };
         let mut client = LedgerServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_LIMIT)

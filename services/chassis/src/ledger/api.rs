@@ -31,6 +31,8 @@ const BATCH: usize = 512;
 const BATCH_BYTES: usize = 2 << 20;
 /// Heads are sent at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The slowest pace a reader can ask for.
+const SLOWEST_PACE: Duration = Duration::from_secs(1);
 /// A stream ends with OK at an age between these two, below the connection's.
 const AGE: (Duration, Duration) = (Duration::from_secs(240), Duration::from_secs(420));
 /// Parked entries in one `RetryParked` at the most.
@@ -80,6 +82,9 @@ struct Reading {
     batch: usize,
     heads: watch::Receiver<Vec<Head>>,
     first: bool,
+    pace: Duration,
+    /// When the next response may be sent, unless it would be full.
+    not_before: Instant,
     until: Instant,
     stopping: CancellationToken,
 }
@@ -92,8 +97,15 @@ impl Reading {
                 return Ok(None);
             }
             let heads = self.heads.borrow_and_update().clone();
+            if !self.is_full(&heads) && Instant::now() < self.not_before && self.is_behind(&heads) {
+                tokio::select! {
+                    () = self.stopping.cancelled() => return Ok(None),
+                    () = tokio::time::sleep_until(self.not_before) => continue,
+                }
+            }
             if let Some(response) = self.read(&heads).await? {
                 self.first = false;
+                self.not_before = Instant::now() + self.pace;
                 return Ok(Some(response));
             }
             if std::mem::take(&mut self.first) {
@@ -106,6 +118,18 @@ impl Reading {
                 () = tokio::time::sleep(HEARTBEAT) => return Ok(Some(self.response(Vec::new(), Vec::new(), &heads))),
             }
         }
+    }
+
+    fn waiting(&self, heads: &[Head]) -> u64 {
+        heads.iter().zip(&self.places).map(|(head, place)| head.seq.saturating_sub(*place)).sum()
+    }
+
+    fn is_behind(&self, heads: &[Head]) -> bool {
+        self.waiting(heads) > 0
+    }
+
+    fn is_full(&self, heads: &[Head]) -> bool {
+        self.waiting(heads) >= self.batch as u64
     }
 
     async fn read(&mut self, heads: &[Head]) -> Result<Option<StreamEntriesResponse>, Error> {
@@ -149,6 +173,11 @@ impl Reading {
     }
 }
 
+/// The pace that a reader asked for, within its bounds.
+fn pace_of(asked: Option<prost_types::Duration>) -> Duration {
+    asked.and_then(|pace| Duration::try_from(pace).ok()).unwrap_or_default().min(SLOWEST_PACE)
+}
+
 fn positions(ledger: &Ledger, heads: &[Head]) -> Vec<Position> {
     (0u32..).zip(heads).map(|(partition, head)| ledger.position(partition, head.seq, head.hash.to_vec())).collect()
 }
@@ -170,6 +199,8 @@ impl LedgerService for LedgerApi {
             batch: if request.max_batch == 0 { BATCH } else { BATCH.min(request.max_batch as usize) },
             heads: self.ledger.heads(),
             first: true,
+            pace: pace_of(request.pace),
+            not_before: Instant::now(),
             until: Instant::now() + rand::random_range(AGE.0..AGE.1),
             stopping: self.stopping.clone(),
             ledger: self.ledger.clone(),

@@ -28,7 +28,7 @@ use crate::{
         erasure,
         line::{Line, Op},
     },
-    settle::settle,
+    settle::settle_decisions,
 };
 
 /// Time passes in steps no longer than this, so that what falls due in between happens near its time.
@@ -171,7 +171,7 @@ impl World {
     async fn pass_time(&mut self, to: Timestamp) -> anyhow::Result<()> {
         while self.clock.now() + LONGEST_STEP < to {
             self.clock.advance_to(self.clock.now() + LONGEST_STEP);
-            settle(&self.clients).await?;
+            settle_decisions(&self.clients).await?;
         }
         self.clock.advance_to(to);
         self.progress.set_message(self.zone.to_datetime(self.clock.now()).date().to_string());
@@ -221,7 +221,7 @@ impl World {
 
     /// Everybody looks at their lists: moderators at the review queue, executors at their new cases.
     async fn look_around(&mut self) -> anyhow::Result<()> {
-        settle(&self.clients).await?;
+        settle_decisions(&self.clients).await?;
         for classification in self.review_queue().await? {
             if self.in_review.insert(classification.message_id.clone()) {
                 let wait = SignedDuration::from_mins(10 + i64::try_from(script::mix(self.scheduled) % 50).unwrap_or(0));
