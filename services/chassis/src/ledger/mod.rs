@@ -73,8 +73,8 @@ impl Ledger {
                 rows::insert(&tx, "ledger_heads", ["partition", "seq", "hash"], heads, "ON CONFLICT DO NOTHING")
                     .await?;
                 tx.execute_raw(storage.statement(
-                    "INSERT INTO ledger_identity (incarnation, partitions, probes)
-                     SELECT $1, $2, 0 WHERE NOT EXISTS (SELECT 1 FROM ledger_identity)",
+                    "INSERT INTO ledger_identity (incarnation, partitions)
+                     SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM ledger_identity)",
                     [Uuid::new_v4().into(), i64::from(partitions.max(1)).into()],
                 ))
                 .await?;

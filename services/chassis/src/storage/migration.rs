@@ -49,7 +49,7 @@ impl MigrationTrait for Foundation {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         ddl(
             manager,
-            "CREATE TABLE ledger_identity (incarnation UUID NOT NULL PRIMARY KEY, partitions BIGINT NOT NULL, probes BIGINT NOT NULL);
+            "CREATE TABLE ledger_identity (incarnation UUID NOT NULL PRIMARY KEY, partitions BIGINT NOT NULL, ballast BYTES);
              CREATE TABLE ledger_heads (partition BIGINT NOT NULL PRIMARY KEY, seq BIGINT NOT NULL, hash BYTES NOT NULL);
              CREATE TABLE ledger_entries (
                 partition BIGINT NOT NULL, seq BIGINT NOT NULL, header BYTES NOT NULL,

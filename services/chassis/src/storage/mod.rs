@@ -258,11 +258,16 @@ impl Storage {
         Ok(())
     }
 
+    /// Writes as much as a large batch would, then takes it back: a full disk often has room for a few bytes more.
     async fn probe_write(&self) -> Result<(), Failure> {
         self.probe_read().await?;
-        let tx = self.begin().await?;
-        tx.execute_raw(self.statement("UPDATE ledger_identity SET probes = probes + 1", [])).await.map_err(sort)?;
-        tx.commit().await.map_err(sort)
+        for ballast in [Some(vec![0; PROBE_BYTES]), None] {
+            let tx = self.begin().await?;
+            let statement = self.statement("UPDATE ledger_identity SET ballast = $1", [ballast.into()]);
+            tx.execute_raw(statement).await.map_err(sort)?;
+            tx.commit().await.map_err(sort)?;
+        }
+        Ok(())
     }
 
     /// Closes the pools; on SQLite the write-ahead log is folded into the file.
@@ -278,5 +283,7 @@ impl Storage {
 
 /// The advisory lock of whoever migrates a PostgreSQL database; any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 0x6f74_6b6c_696b;
+/// What must fit into a database that has been full, in bytes.
+const PROBE_BYTES: usize = 512 << 10;
 /// How often the database is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(500);

@@ -1,6 +1,12 @@
 //! The service that is killed: it consumes the upstream and takes calls, and counts what reached it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use otklik_chassis::{
@@ -67,6 +73,13 @@ pub enum Command {
 
 struct Writer;
 
+/// Has the domain refuse the third entry of every aggregate.
+pub static REFUSES_THE_THIRD: AtomicBool = AtomicBool::new(false);
+
+fn is_refused(command: &Command) -> bool {
+    matches!(command, Command::Consumed { version: 3, .. }) && REFUSES_THE_THIRD.load(Ordering::SeqCst)
+}
+
 #[async_trait]
 impl Apply for Writer {
     type Command = Command;
@@ -76,7 +89,7 @@ impl Apply for Writer {
     async fn apply(&self, tx: &Tx<'_>, commands: &[&Command]) -> Result<Vec<Outcome<bool>>, Failure> {
         let mut consumed: Vec<[Value; 4]> = Vec::new();
         let mut called: Vec<Uuid> = Vec::new();
-        for command in commands {
+        for command in commands.iter().filter(|command| !is_refused(command)) {
             match command {
                 Command::Consumed { partition, seq, aggregate, version } => consumed.push([
                     i64::from(*partition).into(),
@@ -97,6 +110,11 @@ impl Apply for Writer {
             rows::insert_returning(tx.db, "called", ["id"], values, "ON CONFLICT DO NOTHING RETURNING id", read)
                 .await?;
         let outcome = |command: &&Command| match command {
+            command if is_refused(command) => Err(Error::Precondition {
+                reason: "THIRD",
+                subject: "message".into(),
+                description: "a third entry is refused".into(),
+            }),
             Command::Consumed { aggregate, version, .. } => {
                 let payload =
                     MessageReceived { message_id: aggregate.to_string(), version: *version, ..Default::default() };

@@ -181,8 +181,15 @@ impl World {
     /// Returns whether somebody's list may have become longer.
     async fn happen(&mut self, event: Event) -> anyhow::Result<bool> {
         match event {
-            Event::Arrive(index) => self.arrive(index).await.map(|()| true),
-            Event::Review(message_id) => self.review(&message_id).await.map(|()| true),
+            // Services need no time: what follows from a message is dated like it.
+            Event::Arrive(index) => {
+                self.arrive(index).await?;
+                settle_decisions(&self.clients).await.map(|()| true)
+            }
+            Event::Review(message_id) => {
+                self.review(&message_id).await?;
+                settle_decisions(&self.clients).await.map(|()| true)
+            }
             Event::Act(case_id) => self.act(&case_id).await,
         }
     }

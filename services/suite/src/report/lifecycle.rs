@@ -74,7 +74,7 @@ fn is_telling(key: &str) -> bool {
 
 /// A value without the prefix that enumerations of the contract have.
 fn short(value: &str) -> &str {
-    const PREFIXES: [&str; 4] = ["ANSWER_KIND_", "CLOSE_KIND_", "OUTCOME_", "SOURCE_KIND_"];
+    const PREFIXES: [&str; 5] = ["ANSWER_KIND_", "QUESTION_KIND_", "CLOSE_KIND_", "OUTCOME_", "SOURCE_KIND_"];
     PREFIXES.iter().find_map(|prefix| value.strip_prefix(prefix)).unwrap_or(value)
 }
 
