@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct Settings {
     /// Where the lifecycle traces go: the URL of an OTLP receiver that speaks gRPC. Empty takes the standard
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT`; without any nothing is exported.
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT`; without any, or when
+    /// `OTEL_TRACES_EXPORTER` is `none` or `OTEL_SDK_DISABLED` is `true`, nothing is exported.
     pub traces_endpoint: String,
     /// After how many hours of domain time without a step a lifecycle counts as stuck, where nobody says otherwise.
     pub stuck_after_hours: u32,

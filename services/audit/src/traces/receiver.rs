@@ -44,8 +44,11 @@ impl Receiver {
             names.into_iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.trim().is_empty())
         };
         let configured = Some(settings.traces_endpoint.clone()).filter(|uri| !uri.is_empty());
-        let named =
-            configured.or_else(|| variable(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]));
+        // The standard variables name a receiver and may also say that nothing is to be sent to it.
+        let is_off = variable(["OTEL_SDK_DISABLED"; 2]).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+            || variable(["OTEL_TRACES_EXPORTER"; 2]).is_some_and(|value| value == "none");
+        let standard = || variable(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
+        let named = configured.or_else(|| if is_off { None } else { standard() });
         let Some(uri) = named else { return Ok(None) };
         let certificate = variable(["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]);
         let headers = variable(["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]).unwrap_or_default();

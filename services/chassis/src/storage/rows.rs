@@ -1,7 +1,7 @@
 //! Set-based reading and writing: many rows a statement, few distinct statements.
 //!
-//! Row counts are split into powers of two (and key lists padded to them), so that each table needs
-//! only a handful of prepared statements whatever the size of a batch.
+//! Row counts are split into round numbers (and key lists padded to powers of two), so that a batch takes few
+//! statements and each table few distinct ones, which stay prepared whatever the sizes of batches.
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
@@ -60,12 +60,12 @@ fn statements<C: ConnectionTrait, const N: usize>(
     tail: &str,
 ) -> Vec<Statement> {
     let head = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
-    let most = largest_power_of_two(MOST_ROWS.min(MOST_BINDS / N.max(1)));
+    let most = round(MOST_ROWS.min(MOST_BINDS / N.max(1)));
     let mut left = rows.len();
     let mut rows = rows.into_iter();
     let mut statements = Vec::new();
     while left > 0 {
-        let count = largest_power_of_two(left.min(most));
+        let count = round(left.min(most));
         left -= count;
         let mut sql = String::with_capacity(head.len() + count * N * 6 + tail.len());
         sql.push_str(&head);
@@ -121,6 +121,30 @@ fn push_placeholders(backend: DbBackend, sql: &mut String, before: usize, count:
     }
 }
 
-fn largest_power_of_two(n: usize) -> usize {
-    if n == 0 { 1 } else { 1 << n.ilog2() }
+/// The largest number up to `n` that has at most three significant binary digits: four an octave.
+fn round(n: usize) -> usize {
+    let shift = n.max(1).ilog2().saturating_sub(2);
+    n >> shift << shift
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_takes_few_statements_of_few_kinds() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for mut left in 1..=1000 {
+            let mut statements = 0;
+            while left > 0 {
+                let count = round(left.min(MOST_ROWS));
+                assert!((1..=left).contains(&count));
+                kinds.insert(count);
+                left -= count;
+                statements += 1;
+            }
+            assert!(statements <= 3 + 1000 / MOST_ROWS, "{statements}");
+        }
+        assert!(kinds.len() <= 32, "{}", kinds.len());
+    }
 }
