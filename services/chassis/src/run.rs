@@ -164,6 +164,15 @@ pub async fn start<S: Service>(
     clock: Clock,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Running> {
+    // Starting holds much at once; whoever starts several services should not have to.
+    Box::pin(begin::<S>(config, clock, shutdown)).await
+}
+
+async fn begin<S: Service>(
+    config: Config<S::Settings>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Running> {
     let listener = config.take_listener().map_or_else(|| server::bind(config.listen), Ok)?;
     let local_addr = listener.local_addr()?;
     let authenticator = Authenticator::open(&config.auth, &config.tls)?;

@@ -107,7 +107,7 @@ impl Suite {
         if options.without.iter().any(|name| name == S::NAME) {
             return Ok(());
         }
-        let running = Box::pin(run::start::<S>(config, clock.clone(), self.stop.clone())).await;
+        let running = run::start::<S>(config, clock.clone(), self.stop.clone()).await;
         self.running.push(running.with_context(|| format!("{} did not start", S::NAME))?);
         Ok(())
     }
