@@ -41,7 +41,7 @@ pub async fn on_each<F: Future<Output = ()>>(test: impl Fn(Service, Arc<TestData
     for database in testing::databases().await {
         let database = Arc::new(database);
         // The folder must outlive the test, whatever the test does with its handle.
-        test(Service::start(&database).await, database.clone()).await;
+        Box::pin(test(Service::start(&database).await, database.clone())).await;
     }
 }
 
