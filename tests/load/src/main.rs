@@ -73,8 +73,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    let outcome = runtime
-        .block_on(async { if arguments.echo_server { echo::serve().await } else { measure_all(&arguments).await } });
+    let outcome = runtime.block_on(async {
+        if arguments.echo_server { echo::serve().await } else { Box::pin(measure_all(&arguments)).await }
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
