@@ -16,6 +16,9 @@ use crate::{
 /// Parked entries of one upstream past which a consumer refuses to go on: somebody must look first.
 pub const MOST_PARKED: usize = 10_000;
 
+/// Removes one entry by its place.
+const REMOVE: &str = "DELETE FROM parked WHERE upstream = $1 AND partition = $2 AND seq = $3";
+
 /// An entry about to be parked.
 pub(crate) struct Parked<'a> {
     /// Whose run it belongs to.
@@ -73,11 +76,20 @@ pub(crate) async fn release(tx: &Tx<'_>, applied: &[(&str, u32, u64)]) -> Result
     for (upstream, partition, seq) in applied {
         tx.db
             .execute_raw(tx.statement(
-                "DELETE FROM parked WHERE upstream = $1 AND partition = $2 AND seq = $3",
+                REMOVE,
                 [(*upstream).into(), i64::from(*partition).into(), i64::try_from(*seq).unwrap_or(i64::MAX).into()],
             ))
             .await?;
     }
+    Ok(())
+}
+
+/// Removes an entry that asks for nothing after all.
+pub(crate) async fn forget(storage: &Storage, upstream: &str, partition: u32, seq: u64) -> Result<(), Failure> {
+    let tx = storage.begin().await?;
+    let place = [upstream.into(), i64::from(partition).into(), i64::try_from(seq).unwrap_or(i64::MAX).into()];
+    tx.execute_raw(storage.statement(REMOVE, place)).await?;
+    tx.commit().await?;
     Ok(())
 }
 

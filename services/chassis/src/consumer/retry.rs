@@ -60,6 +60,11 @@ where
     async fn retry(&self, incoming: Incoming) -> Result<bool, Error> {
         let position = incoming.entry.position.clone().unwrap_or_default();
         let consumed = self.prepare(vec![incoming]).await?;
+        if consumed.is_empty() {
+            // This version of the service wants nothing of it any more.
+            parking::forget(self.lane.storage(), self.upstream, position.partition, position.seq).await?;
+            return Ok(true);
+        }
         let cursor = Cursor::start(position.incarnation.parse().unwrap_or_default(), position.partition);
         let run = Run {
             reader: self.reader,
