@@ -1,13 +1,11 @@
 //! The people of the demo at their desks: each act is one call of the public API in its principal's name.
 
-use std::collections::HashMap;
-
 use otklik_chassis::{identity::ACT_AS, seen};
 use otklik_proto::{
     assignment::v1::{
-        AcceptCaseRequest, Case, ExecutorKind, GetCaseRequest, ListExecutorsRequest, Outcome, ReassignCaseRequest,
-        ReassignReason, ResumeCaseRequest, ReturnCaseRequest, ReturnReason, StartWorkRequest, SuspendCaseRequest,
-        SuspendReason,
+        AcceptCaseRequest, Case, CaseState, ExecutorKind, GetCaseRequest, ListCasesFilter, ListCasesRequest,
+        ListExecutorsRequest, Outcome, ReassignCaseRequest, ReassignReason, ResumeCaseRequest, ReturnCaseRequest,
+        ReturnReason, StartWorkRequest, SuspendCaseRequest, SuspendReason,
     },
     feedback::v1::{AnswerKind, ApproveAnswerRequest, DraftAnswerRequest, PublishAnswerRequest, RecordRatingRequest},
     ledger::v1::Position,
@@ -221,8 +219,24 @@ impl Desk {
     }
 }
 
-/// Keeps what the executors of the demo have done so far by case.
-pub type Files = HashMap<String, File>;
+/// All cases in one of `states`, or in any when there are none.
+///
+/// # Errors
+/// When assignment does not answer.
+pub async fn cases(clients: &Clients, states: &[CaseState]) -> Result<Vec<Case>, Status> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let filter = ListCasesFilter { states: states.iter().map(|s| (*s).into()).collect(), ..Default::default() };
+        let request = ListCasesRequest { filter: Some(filter), page_size: 500, page_token };
+        let page = clients.assignment().list_cases(request).await?.into_inner();
+        all.extend(page.cases);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(all);
+        }
+    }
+}
 
 const INTERIM: &str = "Здравствуйте! Ваше сообщение в работе: специалисты выехали на место. О результате мы напишем \
                        вам здесь же, как только работы будут завершены.";

@@ -5,12 +5,13 @@ use std::path::Path;
 use comfy_table::{Cell, CellAlignment};
 use otklik_assignment::domain::pack::Pack;
 use otklik_proto::{
-    assignment::v1::{Case, DeadlineKind, ListCasesRequest},
+    assignment::v1::{Case, DeadlineKind},
     classification::v1::Urgency,
     time::to_micros,
 };
 use serde_json::{Value, json};
 
+use super::desk::cases;
 use crate::{clients::Clients, report};
 
 /// The answers to cases of one urgency.
@@ -32,7 +33,7 @@ pub async fn measure(clients: &Clients, region_dir: Option<&Path>) -> anyhow::Re
     let pack = Pack::load(region_dir)?;
     let mut speeds = [("emergency", Urgency::Emergency), ("high", Urgency::High), ("normal", Urgency::Normal)]
         .map(|(urgency, code)| (code, Speed { urgency, first: Vec::new(), last: Vec::new(), in_time: 0 }));
-    for case in all_cases(clients).await? {
+    for case in cases(clients, &[]).await? {
         let Some((_, speed)) = speeds.iter_mut().find(|(code, _)| *code == case.urgency()) else { continue };
         speed.add(&case, &pack);
     }
@@ -42,20 +43,6 @@ pub async fn measure(clients: &Clients, region_dir: Option<&Path>) -> anyhow::Re
         speed.last.sort_by(f64::total_cmp);
     }
     Ok(speeds)
-}
-
-async fn all_cases(clients: &Clients) -> anyhow::Result<Vec<Case>> {
-    let mut all = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = ListCasesRequest { page_size: 500, page_token, ..Default::default() };
-        let page = clients.assignment().list_cases(request).await?.into_inner();
-        all.extend(page.cases);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(all);
-        }
-    }
 }
 
 impl Speed {

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use otklik_chassis::clock::{SimulatedClock, Time};
 use otklik_proto::{
-    assignment::v1::{Case, CaseState, ListCasesFilter, ListCasesRequest, Outcome},
+    assignment::v1::{Case, CaseState, Outcome},
     classification::v1::{
         Classification, CorrectClassificationRequest, CorrectedQuestion, CorrectionReason, Decision,
         GetTaxonomyRequest, ListReviewQueueRequest, QuestionKind, Urgency,
@@ -19,7 +19,7 @@ use otklik_proto::{
 use tonic::{Code, Request, Status};
 
 use super::{
-    desk::{Desk, File},
+    desk::{Desk, File, cases},
     script::{self, Act, Hints, Play},
 };
 use crate::{
@@ -235,7 +235,7 @@ impl World {
                 self.schedule(self.clock.now() + wait, Event::Review(classification.message_id));
             }
         }
-        for case in self.cases(vec![CaseState::Assigned.into()]).await? {
+        for case in cases(&self.clients, &[CaseState::Assigned]).await? {
             if !self.plans.contains_key(&case.case_id) {
                 self.begin(&case);
             }
@@ -257,30 +257,14 @@ impl World {
         }
     }
 
-    async fn cases(&self, states: Vec<i32>) -> anyhow::Result<Vec<Case>> {
-        let mut all = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let filter = ListCasesFilter { states: states.clone(), ..Default::default() };
-            let request = ListCasesRequest { filter: Some(filter), page_size: 1000, page_token };
-            let page = self.clients.assignment().list_cases(request).await?.into_inner();
-            all.extend(page.cases);
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(all);
-            }
-        }
-    }
-
     async fn open_cases(&self) -> anyhow::Result<usize> {
         let closed =
             [CaseState::ClosedConfirmed, CaseState::ClosedUnrated, CaseState::Cancelled, CaseState::MergedInto];
         let open = (1..=16)
             .filter_map(|n| CaseState::try_from(n).ok())
             .filter(|state| !closed.contains(state))
-            .map(i32::from)
-            .collect();
-        Ok(self.cases(open).await?.len())
+            .collect::<Vec<_>>();
+        Ok(cases(&self.clients, &open).await?.len())
     }
 
     fn hints(&self, message_id: &str) -> Hints {
